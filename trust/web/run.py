@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Serve an app with gunicorn, from a factory that each worker calls after the fork.
+
+The app is handed over as an object, never as an import string: another folder named `server` in the working
+directory must not be served instead of ours.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+from gunicorn.app.base import BaseApplication
+
+from trust.errors import SettingsError, TrustError
+
+
+@dataclass(frozen=True)
+class Tls:
+    """A service's certificate and key, and the CA that its clients must come from (None: any client)."""
+
+    certificate: Path
+    key: Path
+    client_ca: Path | None = None
+
+
+def run(
+    name: str,
+    factory: Callable[[], Flask],
+    *,
+    listen: str,
+    tls: Tls | None,
+    workers: int = 2,
+    threads: int = 8,
+    timeout: int = 120,
+) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Args:
+        name: the service's name, for logs.
+        factory: makes the app; called once in each worker.
+        listen: `host:port`.
+        tls: certificate and key, or None for plain HTTP.
+        workers: processes.
+        threads: threads in each.
+        timeout: seconds after which a worker that shows no life is replaced.
+
+    Raises:
+        SettingsError: the certificate or key cannot be used.  A service never falls back to plain HTTP.
+    """
+    options: dict[str, Any] = {
+        "bind": listen,
+        "proc_name": name,
+        "workers": workers,
+        "threads": threads,
+        "worker_class": "gthread",
+        "timeout": timeout,
+        "graceful_timeout": 20,
+        "keepalive": 30,
+        "loglevel": "warning",
+        "limit_request_line": 8190,
+        # Where two proxies disagree about a header or a path, refuse.
+        "forwarder_headers": "",
+        "control_socket_disable": True,
+    }
+    if tls is not None:
+        _check(tls)
+        options |= {
+            "certfile": str(tls.certificate),
+            "keyfile": str(tls.key),
+            "ssl_context": _context,
+            "do_handshake_on_connect": False,
+        }
+        if tls.client_ca is not None:
+            options |= {"ca_certs": str(tls.client_ca), "cert_reqs": ssl.CERT_REQUIRED}
+    _Server(factory, options).run()
+
+
+def configure_logging(level: str = "INFO") -> None:
+    """Log to standard error, one line a record."""
+    logging.basicConfig(
+        level=level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True
+    )
+
+
+def complain(name: str, error: TrustError) -> int:
+    """Print why `name` cannot start, in one sentence, and return the exit status."""
+    print(f"{name}: {error}", file=sys.stderr)
+    return 1
+
+
+def _context(config: Any, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+    context = default()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def _check(tls: Tls) -> None:
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(tls.certificate, tls.key)
+        if tls.client_ca is not None:
+            context.load_verify_locations(tls.client_ca)
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError(f"the TLS certificate {tls.certificate} or its key cannot be used: {error}") from error
+
+
+class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
+    def __init__(self, factory: Callable[[], Flask], options: dict[str, Any]) -> None:
+        self._factory = factory
+        self._options = options
+        super().__init__()
+
+    def load_config(self) -> None:
+        for key, value in self._options.items():
+            if key in self.cfg.settings:
+                self.cfg.set(key, value)
+
+    def load(self) -> Flask:
+        return self._factory()
