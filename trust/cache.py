@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Verified metadata, kept: what a reader has believed before, so that nothing can go back behind it.
+
+Only files that passed every check are kept.  Keeping is monotonic: a file never replaces one of a higher version,
+whoever writes at the same time.
+
+`FileCache` uses the layout of the Go clients (NOTARY_V1 §6.1):
+
+    <folder>/tuf/<gun>/metadata/{root,targets,snapshot,timestamp}.json
+    <folder>/tuf/<gun>/metadata/targets/<delegation>.json
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+from trust.errors import FormatError, UnavailableError
+from trust.metadata import peek_version
+from trust.names import Gun, RoleName
+
+#: Stays beside the metadata: replaced files come and go, a lock needs one that stays.
+_LOCK = ".lock"
+
+
+class Cache(Protocol):
+    """Where a reader keeps what it has verified."""
+
+    def load(self, gun: Gun, role: RoleName) -> bytes | None:
+        """The kept file of `role`, or None."""
+
+    def save(self, gun: Gun, role: RoleName, version: int, data: bytes) -> None:
+        """Keep `data`, unless a file of a higher version is kept already."""
+
+    def drop(self, gun: Gun, role: RoleName) -> None:
+        """Forget the file of `role`: its keys were replaced, so its version no longer binds (TUF 5.3.11)."""
+
+
+class MemoryCache:
+    """A cache that ends with the process: for one look-up with pinned roots."""
+
+    def __init__(self) -> None:
+        self._files: dict[tuple[Gun, RoleName], tuple[int, bytes]] = {}
+
+    def load(self, gun: Gun, role: RoleName) -> bytes | None:
+        """See `Cache`."""
+        return self._files.get((gun, role), (0, None))[1]
+
+    def save(self, gun: Gun, role: RoleName, version: int, data: bytes) -> None:
+        """See `Cache`."""
+        if version >= self._files.get((gun, role), (0, b""))[0]:
+            self._files[gun, role] = version, data
+
+    def drop(self, gun: Gun, role: RoleName) -> None:
+        """See `Cache`."""
+        self._files.pop((gun, role), None)
+
+
+class FileCache:
+    """A cache in a folder.
+
+    Args:
+        folder: made when the first file is kept, readable by its owner only.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def load(self, gun: Gun, role: RoleName) -> bytes | None:
+        """See `Cache`.
+
+        Raises:
+            UnavailableError: the file is there and cannot be read.
+        """
+        try:
+            return self._path(gun, role).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise UnavailableError(f"cached metadata cannot be read: {error}") from error
+
+    def save(self, gun: Gun, role: RoleName, version: int, data: bytes) -> None:
+        """See `Cache`.
+
+        Raises:
+            UnavailableError: it cannot be written.
+        """
+        path = self._path(gun, role)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with self._locked(gun):
+                kept = self.load(gun, role)
+                if kept is None or version >= _version(kept):
+                    _replace(path, data)
+        except OSError as error:
+            raise UnavailableError(f"verified metadata cannot be kept: {error}") from error
+
+    def drop(self, gun: Gun, role: RoleName) -> None:
+        """See `Cache`.
+
+        Raises:
+            UnavailableError: it cannot be removed.
+        """
+        try:
+            self._path(gun, role).unlink(missing_ok=True)
+        except OSError as error:
+            raise UnavailableError(f"cached metadata cannot be removed: {error}") from error
+
+    def _path(self, gun: Gun, role: RoleName) -> Path:
+        # Gun and RoleName have no "..", empty or absolute parts, so this stays below the folder.
+        return self._folder / "tuf" / gun / "metadata" / f"{role}.json"
+
+    @contextlib.contextmanager
+    def _locked(self, gun: Gun) -> Iterator[None]:
+        with (self._folder / "tuf" / gun / "metadata" / _LOCK).open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+def _version(data: bytes) -> int:
+    try:
+        return peek_version(data)
+    except FormatError:
+        return 0  # a damaged file protects nothing and may be replaced
+
+
+def _replace(path: Path, data: bytes) -> None:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        raise

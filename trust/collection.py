@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A verified trust collection: which tags are signed, to which digest, by whom, until when.
+
+A `Collection` is what a reader gives once everything in it is verified.  It answers by docker's rule (NOTARY_V1
+§6.6): a target counts only in the roles that one asks for, the first of them that has the name wins, and a role may
+only sign names that every delegation above it allows (§1.7).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from tuf.api.metadata import Root, Snapshot, TargetFile, Targets, Timestamp
+
+from trust.errors import ExpiredError, NotFoundError
+from trust.metadata import NotaryMetadata
+from trust.names import RELEASES, TARGETS, Gun, RoleName
+
+#: The roles whose targets docker believes, first wins (§6.6).
+DOCKER_ROLES = (RELEASES, TARGETS)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One signed name.
+
+    Attributes:
+        name: the tag.
+        role: the role that signed it.
+        hashes: algorithm (`sha256`, `sha512`) to lower-case hex of the manifest.
+        length: bytes of the manifest, as signed.
+        signers: delegations that signed the same name and digest, without `targets/`; empty when the repository's
+            own key did.
+        expires: when the first of the files that vouch for it ends.
+        custom: what the publisher added, or None.
+    """
+
+    name: str
+    role: RoleName
+    hashes: Mapping[str, str]
+    length: int
+    signers: tuple[str, ...]
+    expires: datetime
+    custom: Any = None
+
+    @property
+    def digest(self) -> str:
+        """`sha256:…`, or `sha512:…` where only that is signed."""
+        algorithm = "sha256" if "sha256" in self.hashes else "sha512"
+        return f"{algorithm}:{self.hashes[algorithm]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """Verified metadata of one GUN.
+
+    Attributes:
+        gun: whose it is.
+        root, timestamp, snapshot: the top-level files.
+        roles: `targets` and each delegation that could be verified.
+        paths: the name prefixes that each of these roles may sign.
+        skipped: delegations that are expired or below threshold, with the reason; they say nothing.
+    """
+
+    gun: Gun
+    root: NotaryMetadata[Root]
+    timestamp: NotaryMetadata[Timestamp]
+    snapshot: NotaryMetadata[Snapshot]
+    roles: Mapping[RoleName, NotaryMetadata[Targets]]
+    paths: Mapping[RoleName, tuple[str, ...]]
+    skipped: Mapping[RoleName, str]
+
+    def check_fresh(self, now: datetime) -> None:
+        """All that the collection rests on is still valid at `now`.
+
+        Raises:
+            ExpiredError: it is not; refresh.
+        """
+        resting_on: list[NotaryMetadata[Any]] = [self.root, self.timestamp, self.snapshot, *self.roles.values()]
+        for meta in resting_on:
+            if meta.signed.is_expired(now):
+                raise ExpiredError(meta.role, meta.signed.expires)
+
+    def lookup(self, name: str, roles: Sequence[RoleName] = DOCKER_ROLES) -> Target:
+        """The signed target `name`.
+
+        Args:
+            name: the tag.
+            roles: which roles count; the first that has the name wins.
+
+        Raises:
+            NotFoundError: none of them signs it.
+        """
+        for role in roles:
+            file = self._file(role, name)
+            if file is not None:
+                return self._target(role, name, file)
+        raise NotFoundError(f"No valid trust data for {name}", detail={"gun": self.gun, "roles": list(roles)})
+
+    def targets(self, roles: Sequence[RoleName] = DOCKER_ROLES) -> Iterator[Target]:
+        """Every signed target in `roles`, also where an earlier role has the same name."""
+        for role in roles:
+            meta = self.roles.get(role)
+            for name in meta.signed.targets if meta else ():
+                file = self._file(role, name)
+                if file is not None:
+                    yield self._target(role, name, file)
+
+    def is_signed(self, hashes: Mapping[str, str], roles: Sequence[RoleName] = DOCKER_ROLES) -> bool:
+        """Whether some target in `roles` names content with these hashes, whatever its tag.
+
+        Args:
+            hashes: algorithm to hex of the content, all that are known.
+            roles: which roles count.
+        """
+        for role in roles:
+            meta = self.roles.get(role)
+            for name, file in meta.signed.targets.items() if meta else ():
+                if matches(file.hashes, hashes) and self._file(role, name) is not None:
+                    return True
+        return False
+
+    def _file(self, role: RoleName, name: str) -> TargetFile | None:
+        meta = self.roles.get(role)
+        file = meta.signed.targets.get(name) if meta else None
+        return file if file and any(name.startswith(path) for path in self.paths[role]) else None
+
+    def _target(self, role: RoleName, name: str, file: TargetFile) -> Target:
+        signers = tuple(
+            other.removeprefix("targets/")
+            for other in self.roles
+            if other.is_delegation and other != RELEASES and self._signs_same(other, name, file)
+        )
+        vouching: list[NotaryMetadata[Any]] = [self.root, self.timestamp, self.snapshot, self.roles[role]]
+        above = role
+        while above.is_delegation:
+            above = above.parent
+            vouching.append(self.roles[above])
+        expires = min(meta.signed.expires for meta in vouching)
+        return Target(name, role, file.hashes, file.length, signers, expires, file.custom)
+
+    def _signs_same(self, role: RoleName, name: str, file: TargetFile) -> bool:
+        theirs = self._file(role, name)
+        return theirs is not None and matches(theirs.hashes, file.hashes)
+
+
+def matches(signed: Mapping[str, str], actual: Mapping[str, str]) -> bool:
+    """Whether every signed hash that can be compared is right, and at least one was compared."""
+    common = signed.keys() & actual.keys()
+    return bool(common) and all(signed[algorithm] == actual[algorithm] for algorithm in common)

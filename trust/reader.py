@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fetch, believe, look up: the client's side of Notary v1 (NOTARY_V1 §6.3).
+
+    reader = Reader(gun, server, FileCache(folder), pins=pins)
+    reader.refresh().lookup("v1").digest
+
+The order, with one retry after a root update:
+
+1. the root that was believed before, or the server's first one by the pins;
+2. the timestamp: always asked for, signed, not expired, not older than the one before;
+3. the snapshot that it names: these very bytes, and of the root in use;
+4. targets and the delegations below it, each the bytes that the snapshot names and signed as its parent says; a
+   delegation that is expired or below threshold is skipped and says nothing.
+
+A root is followed link by link, so that every rotation is vouched for by the keys before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from tuf.api.metadata import MetaFile, Root, Snapshot, Targets, Timestamp
+
+from trust.cache import Cache
+from trust.chain import allowed_paths, check_described, check_fresh, check_root, check_signatures, check_version
+from trust.collection import Collection
+from trust.errors import (
+    DelegationError,
+    ExpiredError,
+    NotFoundError,
+    RollbackError,
+    RotationError,
+    SignatureError,
+    UnavailableError,
+    UntrustedError,
+)
+from trust.metadata import (
+    NotaryMetadata,
+    parse_root,
+    parse_snapshot,
+    parse_targets,
+    parse_timestamp,
+    peek_version,
+)
+from trust.names import ROOT, SNAPSHOT, TARGETS, TIMESTAMP, Gun, RoleName
+from trust.pins import Pins
+
+#: Size limits in bytes (§1.2); other files are limited by what the referring file says.
+TIMESTAMP_LIMIT = 2**20
+ROOT_LIMIT = 100 * 2**20
+#: A chain of roots or a tree of delegations longer than this is not followed.
+MAX_ROOTS = 1000
+MAX_ROLES = 1000
+
+
+class Source(Protocol):
+    """Where files come from: `trust.remote.NotaryServer`, or anything that has them."""
+
+    def fetch(self, gun: Gun, name: str, limit: int) -> bytes:
+        """The file `<name>.json`; raises NotFoundError, SizeError or UnavailableError."""
+
+
+class Reader:
+    """A reader of one trust collection.
+
+    Args:
+        gun: the collection.
+        source: where its files come from.
+        cache: what was believed before.
+        pins: whom to believe first.
+        roles: the targets roles that are of interest; None is all.  Others are read only to get there.
+        offline: whether the kept timestamp does, while it is valid, when the server does not answer.
+        clock: gives the time, aware.
+    """
+
+    def __init__(
+        self,
+        gun: Gun,
+        source: Source,
+        cache: Cache,
+        *,
+        pins: Pins | None = None,
+        roles: Sequence[RoleName] | None = None,
+        offline: bool = False,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.gun = gun
+        self._source = source
+        self._cache = cache
+        self._pins = pins or Pins()
+        self._roles = tuple(roles) if roles is not None else None
+        self._offline = offline
+        self._clock = clock
+        self._last: Collection | None = None
+
+    def refresh(self) -> Collection:
+        """Ask the server for the newest state, verify it and return it.
+
+        Raises:
+            UntrustedError: it is not to be believed; the subclass says why.
+            NotFoundError: the server has no trust data for the GUN.
+            UnavailableError: the server does not answer.
+        """
+        now = self._clock()
+        root = self._trusted_root(now)
+        if not root.signed.is_expired(now):
+            try:
+                return self._update(root, now)
+            except UntrustedError:
+                pass  # perhaps the root has changed: once more with the newest
+        return self._update(self._newest_root(root, now), now)
+
+    def _trusted_root(self, now: datetime) -> NotaryMetadata[Root]:
+        kept = self._cache.load(self.gun, ROOT)
+        if kept is not None:
+            root = parse_root(kept)
+            # It vouches for itself; pins that were set later bind it all the same.
+            check_root(root, self.gun, now, previous=root.signed, pins=self._pins, allow_expired=True)
+            return root
+        root = parse_root(self._source.fetch(self.gun, ROOT, ROOT_LIMIT))
+        check_root(root, self.gun, now, pins=self._pins)
+        self._keep(root)
+        return root
+
+    def _newest_root(self, trusted: NotaryMetadata[Root], now: datetime) -> NotaryMetadata[Root]:
+        newest = parse_root(self._source.fetch(self.gun, ROOT, ROOT_LIMIT))
+        check_version(newest, trusted.signed.version)
+        try:
+            check_root(newest, self.gun, now, previous=trusted.signed, pins=self._pins)
+        except RotationError:
+            # Not signed by the keys that we know: follow the rotations in between.
+            link = trusted
+            first, last = trusted.signed.version + 1, newest.signed.version
+            if not first < last <= first + MAX_ROOTS:
+                raise
+            for version in range(first, last):
+                previous = link.signed
+                link = parse_root(self._source.fetch(self.gun, f"{version}.root", ROOT_LIMIT))
+                if link.signed.version != version:
+                    raise RollbackError(f"root {version} says that it is version {link.signed.version}") from None
+                check_root(link, self.gun, now, previous=previous, pins=self._pins, allow_expired=True)
+            check_root(newest, self.gun, now, previous=link.signed, pins=self._pins)
+        if newest.signed.version == trusted.signed.version and newest.to_bytes() != trusted.to_bytes():
+            raise RollbackError("there are two different roots of the same version")
+        for role in (TIMESTAMP, SNAPSHOT):
+            before, after = trusted.signed.roles[role], newest.signed.roles[role]
+            if set(before.keyids) != set(after.keyids):
+                # Versions made by a replaced key no longer bind: how a fast-forward is undone (TUF 5.3.11).
+                self._cache.drop(self.gun, role)
+        self._keep(newest)
+        return newest
+
+    def _update(self, root: NotaryMetadata[Root], now: datetime) -> Collection:
+        timestamp = self._timestamp(root, now)
+        last = self._last
+        if last is not None and (last.root.to_bytes(), last.timestamp.to_bytes()) == (
+            root.to_bytes(),
+            timestamp.to_bytes(),
+        ):
+            try:
+                last.check_fresh(now)
+                return last
+            except ExpiredError:
+                pass
+        snapshot = self._snapshot(root, timestamp, now)
+        roles: dict[RoleName, NotaryMetadata[Targets]] = {}
+        paths: dict[RoleName, tuple[str, ...]] = {TARGETS: ("",)}
+        skipped: dict[RoleName, str] = {}
+        waiting: list[tuple[RoleName, Root | Targets]] = [(TARGETS, root.signed)]
+        while waiting:
+            role, delegator = waiting.pop()
+            if role not in snapshot.signed.meta:  # never so for targets: the snapshot's form demands it
+                skipped[role] = "the snapshot does not name it"
+                continue
+            if len(roles) + len(skipped) >= MAX_ROLES:
+                raise DelegationError(f"more than {MAX_ROLES} delegations")
+            try:
+                meta = self._targets(role, delegator, snapshot.signed.meta[role], now)
+            except (ExpiredError, SignatureError) as error:
+                if role == TARGETS:
+                    raise
+                skipped[role] = error.message
+                continue
+            roles[role] = meta
+            children = meta.signed.delegations.roles if meta.signed.delegations else None
+            for child in reversed((children or {}).values()):
+                name = RoleName(child.name)
+                paths[name] = allowed_paths(paths[role], child.paths)
+                if self._is_wanted(name):
+                    waiting.append((name, meta.signed))
+        self._last = Collection(self.gun, root, timestamp, snapshot, roles, paths, skipped)
+        return self._last
+
+    def _timestamp(self, root: NotaryMetadata[Root], now: datetime) -> NotaryMetadata[Timestamp]:
+        kept = self._cache.load(self.gun, TIMESTAMP)
+        try:
+            data = self._source.fetch(self.gun, TIMESTAMP, TIMESTAMP_LIMIT)
+        except (NotFoundError, UnavailableError):
+            if kept is None or not self._offline:
+                raise
+            data = kept
+        meta = parse_timestamp(data)
+        check_signatures(root.signed, meta)
+        check_fresh(meta, now)
+        check_version(meta, _version(kept))
+        if data != kept:
+            if meta.signed.version == _version(kept):
+                raise RollbackError("there are two different timestamps of the same version")
+            self._keep(meta)
+        return meta
+
+    def _snapshot(
+        self, root: NotaryMetadata[Root], timestamp: NotaryMetadata[Timestamp], now: datetime
+    ) -> NotaryMetadata[Snapshot]:
+        entry = timestamp.signed.snapshot_meta
+        kept = self._cache.load(self.gun, SNAPSHOT)
+        meta = parse_snapshot(self._described(SNAPSHOT, entry, kept))
+        check_signatures(root.signed, meta)
+        check_fresh(meta, now)
+        check_version(meta, _version(kept))
+        check_described(ROOT, root.to_bytes(), meta.signed.meta[ROOT])
+        self._keep(meta)
+        return meta
+
+    def _targets(
+        self, role: RoleName, delegator: Root | Targets, entry: MetaFile, now: datetime
+    ) -> NotaryMetadata[Targets]:
+        kept = self._cache.load(self.gun, role)
+        meta = parse_targets(role, self._described(role, entry, kept))
+        check_signatures(delegator, meta)
+        check_version(meta, _version(kept))
+        check_fresh(meta, now)
+        self._keep(meta)
+        return meta
+
+    def _described(self, role: RoleName, entry: MetaFile, kept: bytes | None) -> bytes:
+        """The bytes that `entry` names: the kept ones if they are, else the server's."""
+        if kept is not None:
+            try:
+                check_described(role, kept, entry)
+                return kept
+            except UntrustedError:
+                pass
+        hashes = entry.hashes or {}
+        if "sha256" not in hashes:
+            raise SignatureError(f"{role} is named without a sha256 hash")
+        limit = ROOT_LIMIT if entry.length is None else entry.length
+        try:
+            data = self._source.fetch(self.gun, f"{role}.{hashes['sha256']}", limit)
+        except NotFoundError as error:
+            raise UnavailableError(f"{role} is named by signed metadata and the server does not have it") from error
+        check_described(role, data, entry)
+        return data
+
+    def _is_wanted(self, role: RoleName) -> bool:
+        return self._roles is None or any(w == role or w.startswith(role + "/") for w in self._roles)
+
+    def _keep(self, meta: NotaryMetadata[Any]) -> None:
+        self._cache.save(self.gun, meta.role, meta.signed.version, meta.to_bytes())
+
+
+def _version(kept: bytes | None) -> int:
+    return peek_version(kept) if kept is not None else 0
