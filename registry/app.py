@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The registry as a whole: its parts put together, and its command.
+
+    troth-registry --config registry.toml
+
+Each worker makes its own app after the fork, with its own database connections.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from flask import Flask, Response
+
+from registry import commands as trust_commands
+from registry.accounts import admin as accounts
+from registry.accounts.garant import create_garant
+from registry.base import Base
+from registry.enforce import Enforcer
+from registry.errors import NameUnknownError
+from registry.notary import hand_over
+from registry.notary import source as notary_source
+from registry.policies import Mode, Policies, Policy
+from registry.settings import PREFIX, Settings
+from registry.storage.file import FileStorage
+from registry.trustcache import DatabaseCache
+from registry.uploads import Uploads
+from registry.views.blobs import BlobViews
+from registry.views.bodies import drain
+from registry.views.gate import Gate
+from registry.views.manifests import ManifestViews
+from registry.views.referrers import ReferrerViews
+from registry.views.routes import prepare
+from registry.views.tags import TagViews
+from registry.views.uploads import UploadViews
+from trust.errors import SettingsError, TrustError
+from trust.names import RoleName
+from trust.reader import Source
+from trust.settings import load
+from trust.tokens import Issuer, Sites, Verifier
+from trust.web.app import create_base_app
+from trust.web.bearer import Guard
+from trust.web.database import Database
+from trust.web.run import Tls, complain, configure_logging, run
+
+NAME = "troth-registry"
+#: Where an app keeps its `Database`, among its extensions.
+DATABASE = "troth.database"
+
+
+def create_app(
+    settings: Settings,
+    *,
+    source: Source | None = None,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> Flask:
+    """Make the registry.
+
+    Args:
+        settings: the operator's settings.
+        source: where trust data for the registry's own decisions comes from; None: the notary server that the
+            settings name.
+        clock: tells the time.
+
+    Raises:
+        SettingsError: a file that the settings name cannot be used.
+        UnavailableError: the database or the storage cannot be used.
+    """
+    app = create_base_app(NAME, not_found=NameUnknownError)
+    prepare(app)
+    app.extensions[DATABASE] = database = Database(settings.database_url)
+    database.create(Base.metadata)
+    storage = FileStorage(settings.content_folder)
+    issuer = _issuer(settings)
+    if source is None and settings.notary_url is not None:
+        source = notary_source(settings.notary_url, settings.notary_ca, issuer, clock)
+    enforcer = Enforcer(database, _policies(settings), source, DatabaseCache(database), clock=clock)
+    gate = Gate(Guard(_verifier(settings), settings.realm, settings.token_service, clock=clock), enforcer)
+    uploads = Uploads(database, storage, clock, max_bytes=settings.max_blob_bytes)
+    TagViews(database, gate).expose(app)
+    ManifestViews(database, gate, clock, settings.max_manifest_bytes).expose(app)
+    ReferrerViews(database, gate).expose(app)
+    BlobViews(database, storage, gate).expose(app)
+    UploadViews(database, uploads, gate, clock).expose(app)
+    if issuer is not None:
+        app.register_blueprint(create_garant(database, issuer, Sites(settings.hosts), clock=clock))
+    if settings.notary_url is not None:
+        app.register_blueprint(hand_over(settings.notary_url, settings.notary_ca))
+
+    @app.after_request
+    def _finish(response: Response) -> Response:
+        if response.status_code >= 400:
+            drain()
+        # On every answer: clients tell by it that this is a registry at all (REGISTRY_API §2, row 1).
+        response.headers["Docker-Distribution-Api-Version"] = "registry/2.0"
+        return response
+
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `troth-registry`; the exit status is returned."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        settings = load(Settings, prefix=PREFIX, path=parsed.config)
+        if "handler" in parsed or "trust_handler" in parsed:
+            return _operate(settings, parsed)
+        configure_logging(settings.log_level)
+        return _serve(settings)
+    except TrustError as error:
+        return complain(NAME, error)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=NAME, description="A container registry that serves signed images only.")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="settings in TOML; the environment wins over it")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    commands.add_parser("serve", help="serve until SIGTERM (this is done without a command, too)")
+    accounts.add_commands(commands)
+    trust_commands.add_commands(commands)
+    return parser
+
+
+def _operate(settings: Settings, parsed: argparse.Namespace) -> int:
+    database = Database(settings.database_url)
+    database.create(Base.metadata)
+    if "handler" in parsed:
+        return int(parsed.handler(database, parsed))
+    return int(parsed.trust_handler(_policies(settings), database, parsed))
+
+
+def _serve(settings: Settings) -> int:
+    # Once before there are workers: what is wrong is said once, and no two workers make the same tables.
+    database = create_app(settings).extensions[DATABASE]
+    if settings.admin_password_file is not None:
+        accounts.ensure_admin(database, settings.admin_name, settings.admin_password_file)
+    database.dispose()  # no connection may cross the fork
+    tls = None
+    if settings.tls_certificate and settings.tls_key:
+        tls = Tls(settings.tls_certificate, settings.tls_key)
+    run(
+        NAME,
+        lambda: create_app(settings),
+        listen=settings.listen,
+        tls=tls,
+        workers=settings.workers,
+        threads=settings.threads,
+    )
+    return 0
+
+
+def _policies(settings: Settings) -> Policies:
+    roles = tuple(RoleName(role) for role in settings.trust_roles)
+    return Policies(Policy(Mode(settings.trust_mode), roles), settings.hosts[0])
+
+
+def _verifier(settings: Settings) -> Verifier | None:
+    if settings.token_certificate is None:
+        return None
+    certificates = _read(settings.token_certificate)
+    return Verifier(certificates, settings.token_issuer, settings.token_service, Sites(settings.hosts))
+
+
+def _issuer(settings: Settings) -> Issuer | None:
+    if settings.token_certificate is None or settings.token_key is None:
+        return None
+    key, certificate = _read(settings.token_key), _read(settings.token_certificate)
+    return Issuer(key, certificate, settings.token_issuer, settings.token_service)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SettingsError(f"cannot read {path}: {error.strerror}") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The registry's errors: each carries its status and its code from the protocol's closed list (REGISTRY_API §5).
+
+    InvalidError                     UnavailableError
+    ├── NameInvalidError             └── StorageError
+    ├── TagInvalidError              NotFoundError
+    ├── DigestInvalidError           ├── NameUnknownError
+    ├── ManifestInvalidError         ├── ManifestUnknownError
+    ├── MissingChildError            ├── BlobUnknownError
+    ├── UploadInvalidError           └── UploadUnknownError
+    ├── SizeInvalidError             ConflictError
+    ├── TooLargeError                └── UploadBusyError
+    ├── RangeInvalidError            TrustError
+    ├── TooManyTagsError             └── UnsupportedError
+    └── PaginationError
+
+The families are those of `trust.errors`: who is to blame decides the status, unless the protocol says otherwise.
+"""
+
+from __future__ import annotations
+
+from trust.errors import ConflictError, InvalidError, NotFoundError, TrustError, UnavailableError
+
+
+class NameInvalidError(InvalidError):
+    """Not the name of a repository (REGISTRY_API §1)."""
+
+    code = "NAME_INVALID"
+
+
+class TagInvalidError(InvalidError):
+    """Neither a tag nor a digest."""
+
+    code = "TAG_INVALID"
+
+
+class DigestInvalidError(InvalidError):
+    """Not a digest, one of an unknown algorithm, or not the digest of what was sent."""
+
+    code = "DIGEST_INVALID"
+
+
+class ManifestInvalidError(InvalidError):
+    """Not a manifest that this registry takes (REGISTRY_API §4)."""
+
+    code = "MANIFEST_INVALID"
+
+
+class MissingChildError(InvalidError):
+    """A manifest names blobs or manifests that its repository does not hold."""
+
+    code = "MANIFEST_BLOB_UNKNOWN"
+
+
+class UploadInvalidError(InvalidError):
+    """An upload that cannot go on as the client asked."""
+
+    code = "BLOB_UPLOAD_INVALID"
+
+
+class SizeInvalidError(InvalidError):
+    """Fewer or more bytes than the client announced."""
+
+    code = "SIZE_INVALID"
+
+
+class TooLargeError(InvalidError):
+    """More bytes than this registry takes."""
+
+    status = 413
+    code = "SIZE_INVALID"
+
+
+class RangeInvalidError(InvalidError):
+    """A chunk out of order, or a range beyond the end."""
+
+    status = 416
+    code = "RANGE_INVALID"
+
+
+class TooManyTagsError(InvalidError):
+    """One push asks for more tags than are made at once."""
+
+    status = 414
+    code = "TAG_INVALID"
+
+
+class PaginationError(InvalidError):
+    """`n` is no number, or `last` can be no name."""
+
+    code = "PAGINATION_NUMBER_INVALID"
+
+
+class NameUnknownError(NotFoundError):
+    """There is no such repository, or nothing at all at this path."""
+
+    code = "NAME_UNKNOWN"
+
+
+class ManifestUnknownError(NotFoundError):
+    """The repository has no such manifest or tag."""
+
+    code = "MANIFEST_UNKNOWN"
+
+
+class BlobUnknownError(NotFoundError):
+    """The repository has no such blob."""
+
+    code = "BLOB_UNKNOWN"
+
+
+class UploadUnknownError(NotFoundError):
+    """The repository has no such upload; it may have been finished or cancelled."""
+
+    code = "BLOB_UPLOAD_UNKNOWN"
+
+
+class UploadBusyError(ConflictError):
+    """Somebody else is writing to this upload."""
+
+    code = "BLOB_UPLOAD_INVALID"
+
+
+class UnsupportedError(TrustError):
+    """Understood, and not done by this registry."""
+
+    status = 405
+    code = "UNSUPPORTED"
+
+
+class StorageError(UnavailableError):
+    """The home of the content does not do what it should; the log knows more."""

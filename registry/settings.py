@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an operator may set: a TOML file, then the environment with the prefix `TROTH_REGISTRY`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from trust.errors import SettingsError
+
+PREFIX = "TROTH_REGISTRY"
+TRUST_MODES = ("disabled", "permissive", "enforced")
+
+
+def _help(text: str) -> dict[str, str]:
+    return {"help": text}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The settings of one registry.
+
+    Raises:
+        SettingsError: settings that do not go together.
+    """
+
+    listen: str = field(default="127.0.0.1:5000", metadata=_help("address and port to listen on"))
+    tls_certificate: Path | None = field(default=None, metadata=_help("the server's certificate chain, PEM"))
+    tls_key: Path | None = field(default=None, metadata=_help("the certificate's private key, PEM"))
+    hosts: tuple[str, ...] = field(
+        default=("localhost:5000",),
+        metadata=_help("host names of this site, with port; the first one stands in the names of trust collections"),
+    )
+    database_url: str = field(metadata=_help("SQLAlchemy URL of the registry's database"))
+    content_folder: Path = field(metadata=_help("folder for blobs and uploads"))
+    notary_url: str | None = field(default=None, metadata=_help("URL of the notary server"))
+    notary_ca: Path | None = field(default=None, metadata=_help("CA certificate of the notary server, PEM"))
+    token_key: Path | None = field(default=None, metadata=_help("private key that signs tokens, PEM, P-256"))
+    token_certificate: Path | None = field(
+        default=None, metadata=_help("certificate of the token key; without it everybody may do everything")
+    )
+    token_realm: str = field(
+        default="", metadata=_help("URL of the token endpoint; empty: /auth/token on the first of the hosts")
+    )
+    token_issuer: str = field(default="troth", metadata=_help("the tokens' issuer"))
+    token_service: str = field(default="troth", metadata=_help("the service that tokens are made for"))
+    trust_mode: str = field(
+        default="enforced", metadata=_help("whether only signed content is served: disabled, permissive or enforced")
+    )
+    trust_roles: tuple[str, ...] = field(
+        default=("targets/releases", "targets"), metadata=_help("roles whose signatures count, in this order")
+    )
+    admin_name: str = field(default="admin", metadata=_help("name of the administrator"))
+    admin_password_file: Path | None = field(
+        default=None, metadata=_help("file with the administrator's first password")
+    )
+    max_manifest_bytes: int = field(default=4 << 20, metadata=_help("longest manifest that is taken"))
+    max_blob_bytes: int = field(default=1 << 40, metadata=_help("longest blob that is taken"))
+    workers: int = field(default=2, metadata=_help("processes"))
+    threads: int = field(default=8, metadata=_help("threads in each process"))
+    log_level: str = field(default="INFO", metadata=_help("least important kind of log line to write"))
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.trust_mode not in TRUST_MODES:
+            problems.append(f"trust_mode must be one of {', '.join(TRUST_MODES)}")
+        if not self.hosts:
+            problems.append("hosts must name at least one host")
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            problems.append("tls_certificate and tls_key go together")
+        for name in ("max_manifest_bytes", "max_blob_bytes", "workers", "threads"):
+            if getattr(self, name) < 1:
+                problems.append(f"{name} must be at least 1")
+        if problems:
+            raise SettingsError("; ".join(problems), detail=problems)
+
+    @property
+    def realm(self) -> str:
+        """URL of the token endpoint.  It never follows from a request: a forged Host must not collect passwords."""
+        return self.token_realm or f"https://{self.hosts[0]}/auth/token"

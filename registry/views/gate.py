@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The gate: all that the views ask of tokens and of trust.
+
+Two questions, always in this order.  May this caller do this at all?  `reader`, `writer`, `deleter`, `cataloguer` and
+`mounter` answer with a `Grant` or raise 401.  May this content leave?  `manifest` and `blob` return in silence or
+raise 403 or 503, `listed` and `mountable` leave out what may not be seen.  Nothing else in the views knows the guard
+or the enforcer, and a view that is said to be gated and does not ask the second question has its answer thrown away
+(`registry.views.routes`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from flask import Response, after_this_request, g
+
+from registry.enforce import Enforcer
+from registry.repositories import StoredManifest
+from trust.errors import DeniedError, NotFoundError, UnauthorizedError, UnavailableError
+from trust.names import Digest, RepositoryName, Tag
+from trust.tokens import Access, Grant
+from trust.web.bearer import Guard
+
+_UNQUOTABLE = re.compile(r"[^ !#-\[\]-~]")
+
+
+class Gate:
+    """Asks the guard and the enforcer.
+
+    Args:
+        guard: knows tokens.
+        enforcer: knows what is signed.
+    """
+
+    def __init__(self, guard: Guard, enforcer: Enforcer) -> None:
+        self._guard = guard
+        self._enforcer = enforcer
+
+    def anyone(self) -> Grant:
+        """Let everybody with a valid token pass.
+
+        Raises:
+            UnauthorizedError: there is none.
+        """
+        return self._guard.require()
+
+    def reader(self, repository: RepositoryName) -> Grant:
+        """Let those pass who may pull from `repository`.
+
+        Raises:
+            UnauthorizedError: the caller may not, as in the methods below.
+        """
+        return self._guard.require(_access(repository, "pull"))
+
+    def writer(self, repository: RepositoryName) -> Grant:
+        """Let those pass who may push to `repository`."""
+        return self._guard.require(_access(repository, "pull", "push"))
+
+    def deleter(self, repository: RepositoryName) -> Grant:
+        """Let those pass who may delete from `repository`."""
+        return self._guard.require(_access(repository, "delete"))
+
+    def cataloguer(self) -> Grant:
+        """Let those pass who may see the names of all repositories."""
+        return self._guard.require(Access("registry", "catalog", frozenset({"*"})))
+
+    def mounter(self, repository: RepositoryName, source: RepositoryName) -> Grant:
+        """Let those pass who may push to `repository`; whether they may read `source` too is for `mountable`."""
+        try:
+            return self.writer(repository)
+        except UnauthorizedError:
+            # The challenge names both, so that one token will do for the mount (REGISTRY_API §6.1).
+            return self._guard.require(_access(repository, "pull", "push"), _access(source, "pull"))
+
+    def manifest(self, grant: Grant, repository: RepositoryName, digest: Digest, tag: Tag | None) -> None:
+        """Let a manifest leave; by which tag it was asked for matters.
+
+        Raises:
+            DeniedError: it may not leave.
+            UnavailableError: that cannot be decided now.
+        """
+        g.gate_asked = True
+        _warn(self._enforcer.manifest(grant, repository, digest, tag).warning)
+
+    def blob(self, grant: Grant, repository: RepositoryName, digest: Digest) -> None:
+        """Let a blob leave.
+
+        Raises:
+            DeniedError: it may not leave.
+            UnavailableError: that cannot be decided now.
+        """
+        g.gate_asked = True
+        _warn(self._enforcer.blob(grant, repository, digest).warning)
+
+    def listed(
+        self, grant: Grant, repository: RepositoryName, manifests: Iterable[StoredManifest]
+    ) -> list[StoredManifest]:
+        """Those of `manifests` that the caller could also get.
+
+        Raises:
+            UnavailableError: that cannot be decided now.
+        """
+        g.gate_asked = True
+        return [each for each in manifests if self._permits(grant, repository, each.digest)]
+
+    def mountable(self, grant: Grant, source: RepositoryName, digest: Digest) -> bool:
+        """Whether the caller could also get the blob from `source`.  A no has no reason: it would tell too much."""
+        g.gate_asked = True
+        if not grant.allows("repository", source, "pull"):
+            return False
+        try:
+            self._enforcer.blob(grant, source, digest)
+        except (DeniedError, UnavailableError, NotFoundError):
+            return False
+        return True
+
+    def _permits(self, grant: Grant, repository: RepositoryName, digest: Digest) -> bool:
+        try:
+            self._enforcer.manifest(grant, repository, digest, None)
+        except (DeniedError, NotFoundError):  # refused, or deleted a moment ago
+            return False
+        return True
+
+
+def _access(repository: RepositoryName, *actions: str) -> Access:
+    return Access("repository", repository, frozenset(actions))
+
+
+def _warn(sentence: str | None) -> None:
+    if sentence is None:
+        return
+
+    @after_this_request
+    def _add(response: Response) -> Response:
+        # REGISTRY_API §5: 299, at most 4096 bytes in all.
+        response.headers["Warning"] = f'299 - "{_UNQUOTABLE.sub("?", sentence)[:4000]}"'
+        return response

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Manifests by tag and by digest (REGISTRY_API §2, rows 3, 7 and 9)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from datetime import datetime
+
+from flask import Flask, Response, request
+from sqlalchemy.orm import Session
+
+from registry.errors import DigestInvalidError, ManifestUnknownError, NameUnknownError, TooManyTagsError
+from registry.manifests import parse
+from registry.repositories import (
+    delete_manifest,
+    delete_tag,
+    exists_repository,
+    find_manifest,
+    put_manifest,
+    read_manifest,
+    resolve_tag,
+)
+from registry.views.bodies import whole
+from registry.views.gate import Gate
+from registry.views.routes import GATED, expose, parse_tag
+from trust.names import Digest, RepositoryName, Tag
+from trust.web.database import Database
+
+#: Tags that one push may make (REGISTRY_API §2, row 7b: at least 10).
+MAX_TAGS = 64
+
+
+class ManifestViews:
+    """Views of manifests.
+
+    Args:
+        database: where they are.
+        gate: decides who gets them.
+        clock: tells the time.
+        max_bytes: the longest manifest that is taken.
+    """
+
+    def __init__(self, database: Database, gate: Gate, clock: Callable[[], datetime], max_bytes: int) -> None:
+        self._database = database
+        self._gate = gate
+        self._clock = clock
+        self._max_bytes = max_bytes
+
+    def expose(self, app: Flask) -> None:
+        """Give the views their places."""
+        path = "/v2/<repository:name>/manifests/<reference>"
+        expose(app, "GET", path, self.get, content=GATED)
+        expose(app, "PUT", path, self.put, content="takes a manifest, and answers with headers alone")
+        expose(app, "DELETE", path, self.delete, content="deletes, and answers with nothing")
+
+    def get(self, repository: RepositoryName, reference: Tag | Digest) -> Response:
+        """Serve a manifest; the tag is resolved once, and what it stood for then is decided about and served."""
+        grant = self._gate.reader(repository)
+        tag = reference if isinstance(reference, Tag) else None
+        with self._database.read() as session:
+            digest = reference if isinstance(reference, Digest) else resolve_tag(session, repository, reference)
+            stored = None if digest is None else find_manifest(session, repository, digest)
+            if digest is None or stored is None:
+                raise _unknown(session, repository, reference)
+        self._gate.manifest(grant, repository, digest, tag)
+        if request.if_none_match.contains(digest):
+            return _headed(Response(status=304), digest)
+        if request.method == "HEAD":
+            response = Response(content_type=stored.media_type)
+            response.content_length = stored.size
+            return _headed(response, digest)
+        with self._database.read() as session:
+            data = read_manifest(session, repository, digest)
+        if data is None:  # deleted a moment ago
+            raise ManifestUnknownError("the repository has no such manifest", detail={"reference": reference})
+        # As it was pushed, whatever the client accepts: a converted manifest is not the one that was signed.
+        return _headed(Response(data, content_type=stored.media_type), digest)
+
+    def put(self, repository: RepositoryName, reference: Tag | Digest) -> Response:
+        """Take a manifest, with its tags."""
+        grant = self._gate.writer(repository)
+        tags = {parse_tag(text) for text in request.args.getlist("tag")[: MAX_TAGS + 1]}
+        if isinstance(reference, Tag):
+            tags.add(reference)
+        if len(tags) > MAX_TAGS:
+            raise TooManyTagsError(f"one push makes at most {MAX_TAGS} tags")
+        data = whole(self._max_bytes)
+        digest = _digest(data, reference.algorithm if isinstance(reference, Digest) else "sha256")
+        if isinstance(reference, Digest) and digest != reference:
+            raise DigestInvalidError("the digest is not that of the manifest", detail={"digest": reference})
+        manifest = parse(data, request.headers.get("Content-Type", ""))
+        with self._database.write() as session:
+            put_manifest(
+                session,
+                repository,
+                manifest,
+                data,
+                digest=digest,
+                tags=tags,
+                actor=grant.subject,
+                now=self._clock(),
+            )
+        response = Response(status=201)
+        response.headers["Location"] = f"/v2/{repository}/manifests/{digest}"
+        response.headers["Docker-Content-Digest"] = digest
+        if manifest.subject:
+            response.headers["OCI-Subject"] = manifest.subject.digest
+        for tag in sorted(tags):
+            response.headers.add("OCI-Tag", tag)
+        return response
+
+    def delete(self, repository: RepositoryName, reference: Tag | Digest) -> Response:
+        """Delete a tag, or a manifest with all its tags."""
+        grant = self._gate.deleter(repository)
+        with self._database.write() as session:
+            if not exists_repository(session, repository):
+                raise _unknown(session, repository, reference)
+            if isinstance(reference, Digest):
+                delete_manifest(session, repository, reference, actor=grant.subject, now=self._clock())
+            else:
+                delete_tag(session, repository, reference, actor=grant.subject, now=self._clock())
+        return Response(status=202)
+
+
+def _digest(data: bytes, algorithm: str) -> Digest:
+    return Digest(f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}")
+
+
+def _headed(response: Response, digest: Digest) -> Response:
+    response.headers["Docker-Content-Digest"] = digest
+    response.set_etag(digest)
+    # Trust may end at any time, so whoever keeps a copy must ask before each use.
+    response.headers["Cache-Control"] = "private, no-cache"
+    return response
+
+
+def _unknown(session: Session, repository: RepositoryName, reference: Tag | Digest) -> Exception:
+    if not exists_repository(session, repository):
+        return NameUnknownError("there is no such repository", detail={"name": repository})
+    return ManifestUnknownError("the repository has no such manifest", detail={"reference": reference})

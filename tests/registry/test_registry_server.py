@@ -1,0 +1,313 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`troth-registry` as a process: gunicorn, real sockets, plain HTTP and TLS, kills."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from pushes import Headers, digest_of, image_manifest
+
+from registry.manifests import OCI_IMAGE
+from trust.ca import Authority, new_authority
+
+APP = "library/app"
+UPLOADS = f"/v2/{APP}/blobs/uploads/"
+MIB = 1 << 20
+
+
+class Process:
+    """A registry that serves `folder`, without tokens and enforcement.
+
+    Args:
+        folder: for its state.
+        settings: of the environment.
+    """
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self.folder = folder
+        self.port = _free_port()
+        self.ca: Path | None = None
+        self._settings = {
+            "LISTEN": f"127.0.0.1:{self.port}",
+            "DATABASE_URL": f"sqlite:///{folder}/registry.db",
+            "CONTENT_FOLDER": str(folder / "content"),
+            "TRUST_MODE": "disabled",
+            "WORKERS": "1",
+        } | settings
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        environ = os.environ | {f"TROTH_REGISTRY_{name}": value for name, value in self._settings.items()}
+        command = [sys.executable, "-c", "import sys; from registry.app import main; sys.exit(main())"]
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(command, env=environ, stdout=log, stderr=log, start_new_session=True)
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            assert self._process.poll() is None, self.log()
+            try:
+                if self.ask("GET", "/v2/")[0] == 200:
+                    return
+            except OSError:
+                time.sleep(0.05)
+        raise AssertionError(f"no answer: {self.log()}")
+
+    def kill(self, number: int = signal.SIGKILL) -> int:
+        """End it with all its workers, and return its exit status."""
+        assert self._process is not None
+        if number == signal.SIGKILL:
+            os.killpg(self._process.pid, number)
+        else:
+            self._process.send_signal(number)
+        return self._process.wait(30)
+
+    def log(self) -> str:
+        """What it wrote."""
+        return (self.folder / "log").read_text()
+
+    def peak_memory(self) -> int:
+        """The most memory that any of its processes has had, in bytes."""
+        assert self._process is not None
+        peaks = []
+        for status in Path("/proc").glob("[0-9]*/status"):
+            try:
+                fields = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
+            except OSError:  # ended meanwhile
+                continue
+            if self._process.pid in (int(fields["Pid"]), int(fields["PPid"])):
+                peaks.append(int(fields["VmHWM"].split()[0]) * 1024)
+        return max(peaks)
+
+    def connect(self) -> http.client.HTTPConnection:
+        """A connection."""
+        if self.ca is None:
+            return http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        context = ssl.create_default_context(cafile=str(self.ca))
+        return http.client.HTTPSConnection("localhost", self.port, timeout=30, context=context)
+
+    def ask(
+        self, method: str, path: str, body: bytes | Iterator[bytes] | None = None, headers: Headers | None = None
+    ) -> tuple[int, http.client.HTTPMessage, bytes]:
+        """Send a request; an iterator goes out chunked, without a length."""
+        connection = self.connect()
+        try:
+            chunked = body is not None and not isinstance(body, bytes)
+            connection.request(method, path, body, dict(headers or {}), encode_chunked=chunked)
+            answer = connection.getresponse()
+            return answer.status, answer.headers, answer.read()
+        finally:
+            connection.close()
+
+    def upload(self) -> str:
+        """Begin an upload, and return where it is."""
+        status, headers, _ = self.ask("POST", UPLOADS)
+        assert status == 202
+        return str(headers["Location"])
+
+    def push_blob(self, data: bytes) -> None:
+        """Push a blob."""
+        status, _, body = self.ask("PUT", f"{self.upload()}?digest={digest_of(data)}", data)
+        assert status == 201, body
+
+    def hang_up(self, head: str, body: bytes) -> None:
+        """Send a request without its end, and wait until the server has taken it all in."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
+            connection.sendall(head.replace("\n", "\r\n").encode() + body)
+            connection.shutdown(socket.SHUT_WR)
+            while connection.recv(65536):
+                pass
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[Process]:
+    """A running registry."""
+    process = Process(tmp_path)
+    process.start()
+    yield process
+    process.kill()
+
+
+def blocks(count: int) -> Iterator[bytes]:
+    """So many MiB, none like the other."""
+    for number in range(count):
+        yield hashlib.sha256(number.to_bytes(4, "big")).digest() * (MIB // 32)
+
+
+def test_a_chunked_upload_of_50_mib_streams_through_flat_memory(registry: Process) -> None:
+    registry.push_blob(b"x" * MIB)  # whatever a first request loads
+    before = registry.peak_memory()
+    status, headers, _ = registry.ask("PATCH", registry.upload(), blocks(50), {"Transfer-Encoding": "chunked"})
+    assert (status, headers["Range"]) == (202, f"0-{50 * MIB - 1}")
+    whole = hashlib.sha256()
+    for block in blocks(50):
+        whole.update(block)
+    digest = f"sha256:{whole.hexdigest()}"
+    assert registry.ask("PUT", f"{headers['Location']}?digest={digest}", b"")[0] == 201
+    assert registry.peak_memory() - before < 16 * MIB
+    connection = registry.connect()
+    connection.request("GET", f"/v2/{APP}/blobs/{digest}")
+    answer = connection.getresponse()
+    read = hashlib.sha256()
+    while block := answer.read(MIB):
+        read.update(block)
+    connection.close()
+    assert read.hexdigest() == whole.hexdigest()
+    assert registry.peak_memory() - before < 16 * MIB
+
+
+@pytest.mark.parametrize(
+    ("wanted", "start", "stop"), [("", 0, 5000), ("bytes=10-19", 10, 20), ("bytes=-7", 4993, 5000)]
+)
+def test_a_blob_and_its_parts_leave_on_a_connection_that_stays_usable(
+    registry: Process, wanted: str, start: int, stop: int
+) -> None:
+    data = os.urandom(5000)
+    for each in (data, b""):
+        registry.push_blob(each)
+    connection = registry.connect()
+    for _ in range(3):
+        connection.request("GET", f"/v2/{APP}/blobs/{digest_of(data)}", headers={"Range": wanted} if wanted else {})
+        answer = connection.getresponse()
+        assert answer.read() == data[start:stop]
+        connection.request("HEAD", f"/v2/{APP}/blobs/{digest_of(data)}")
+        answer = connection.getresponse()
+        assert (answer.read(), answer.headers["Content-Length"]) == (b"", "5000")
+        connection.request("GET", f"/v2/{APP}/blobs/{digest_of(b'')}")
+        assert connection.getresponse().read() == b""
+    connection.close()
+
+
+def test_the_same_over_tls(tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    authority = new_authority("test", now)
+    pair = Authority(authority).issue("registry", ["localhost"], server=True, client=False, now=now)
+    for name, data in (("ca", authority.certificate_pem), ("crt", pair.certificate_pem), ("key", pair.key_pem)):
+        (tmp_path / name).write_bytes(data)
+    registry = Process(tmp_path, TLS_CERTIFICATE=str(tmp_path / "crt"), TLS_KEY=str(tmp_path / "key"))
+    registry.ca = tmp_path / "ca"
+    registry.start()
+    try:
+        data = os.urandom(3 * MIB)
+        registry.push_blob(data)
+        assert registry.ask("GET", f"/v2/{APP}/blobs/{digest_of(data)}")[2] == data
+        wanted = {"Range": "bytes=1000000-2000000"}
+        assert registry.ask("GET", f"/v2/{APP}/blobs/{digest_of(data)}", None, wanted)[2] == data[1000000:2000001]
+    finally:
+        registry.kill()
+
+
+@pytest.mark.parametrize(
+    ("head", "body"),
+    [
+        ("PATCH {path} HTTP/1.1\nHost: x\nContent-Length: 5000000\n\n", b"x" * 2_000_000),
+        (
+            "PATCH {path} HTTP/1.1\nHost: x\nTransfer-Encoding: chunked\n\n",
+            b"400\r\n" + b"x" * 1024 + b"\r\n400\r\nxx",
+        ),
+        ("PATCH {path} HTTP/1.1\nHost: x\nTransfer-Encoding: chunked\n\n", b"4\r\nxxxx\r\nnonsense\r\n\r\n"),
+        ("PATCH {path} HTTP/1.1\nHost: x\nTransfer-Encoding: chunked\n\n", b"4\r\nxxxxxxxx\r\n0\r\n\r\n"),
+    ],
+)
+def test_a_request_that_breaks_off_moves_nothing_and_is_no_internal_error(
+    registry: Process, head: str, body: bytes
+) -> None:
+    location = registry.upload()
+    registry.ask("PATCH", location, b"kept ")
+    registry.hang_up(head.format(path=location), body)
+    deadline = time.monotonic() + 10
+    while registry.ask("PATCH", location, b"")[0] == 409 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert registry.ask("GET", location)[1]["Range"] == "0-4"
+    assert registry.ask("PUT", f"{location}?digest={digest_of(b'kept whole')}", b"whole")[0] == 201
+    assert registry.ask("GET", f"/v2/{APP}/blobs/{digest_of(b'kept whole')}")[2] == b"kept whole"
+    assert "Traceback" not in registry.log()
+
+
+def test_a_manifest_over_the_limit_gets_its_answer_although_nobody_reads_it(registry: Process) -> None:
+    for headers in ({}, {"Transfer-Encoding": "chunked"}):
+        data = b" " * (8 * MIB)
+        body = data if not headers else iter([data])
+        status, _, answer = registry.ask(
+            "PUT", f"/v2/{APP}/manifests/1", body, {"Content-Type": OCI_IMAGE, **headers}
+        )
+        assert status == 413
+        assert b"SIZE_INVALID" in answer
+
+
+@pytest.mark.parametrize("path", ["a%2Fb", "a/../b", "a%00b", "UPPER", "a" * 3000, "%ff"])
+def test_a_path_that_is_no_name_is_400_in_the_envelope(registry: Process, path: str) -> None:
+    status, headers, body = registry.ask("GET", f"/v2/{path}/manifests/1")
+    assert (status, headers["Docker-Distribution-Api-Version"]) == (400, "registry/2.0")
+    assert b'"code":"NAME_INVALID"' in body
+    assert "Traceback" not in registry.log()
+
+
+def test_what_was_acknowledged_survives_sigkill_and_the_next_start_works(registry: Process) -> None:
+    config, layer = b"{}", os.urandom(2 * MIB)
+    manifest = image_manifest(config, [layer])
+    for data in (config, layer):
+        registry.push_blob(data)
+    assert registry.ask("PUT", f"/v2/{APP}/manifests/1", manifest, {"Content-Type": OCI_IMAGE})[0] == 201
+    location = registry.upload()
+    assert registry.ask("PATCH", location, b"kept ")[0] == 202
+    # In the middle of a push of the next chunk, bytes of which are on the disk.
+    torn = socket.create_connection(("127.0.0.1", registry.port), timeout=30)
+    torn.sendall(f"PATCH {location} HTTP/1.1\r\nHost: x\r\nContent-Length: 9000000\r\n\r\n".encode() + b"x" * 4 * MIB)
+    spool = registry.folder / "content" / "uploads" / location.rpartition("/")[2] / "data"
+    deadline = time.monotonic() + 10
+    while spool.stat().st_size < 3 * MIB and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert spool.stat().st_size > 3 * MIB
+    registry.kill()
+    torn.close()
+    registry.start()
+    status, headers, body = registry.ask("GET", f"/v2/{APP}/manifests/1")
+    assert (status, headers["Docker-Content-Digest"], body) == (200, digest_of(manifest), manifest)
+    assert registry.ask("GET", f"/v2/{APP}/blobs/{digest_of(layer)}")[2] == layer
+    assert registry.ask("GET", location)[1]["Range"] == "0-4"
+    registry.push_blob(b"and another")
+
+
+def test_sigterm_ends_it_in_peace(registry: Process) -> None:
+    assert registry.kill(signal.SIGTERM) == 0
+    registry.start()
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [
+        ({"TRUST_MODE": "sometimes"}, "trust_mode"),
+        ({"TLS_CERTIFICATE": "/nowhere", "TLS_KEY": "/nowhere"}, "/nowhere"),
+        ({"TLS_KEY": "/nowhere"}, "tls_certificate"),
+        ({"TOKEN_CERTIFICATE": "/nowhere"}, "/nowhere"),
+        ({"DATABASE_URL": "sqlite:////nowhere/registry.db"}, "database"),
+        ({"CONTENT_FOLDER": "/proc/nowhere"}, "storage"),
+        ({"WORKERS": "many"}, "WORKERS"),
+    ],
+)
+def test_settings_that_cannot_be_used_are_one_sentence(tmp_path: Path, settings: dict[str, str], word: str) -> None:
+    registry = Process(tmp_path, **settings)
+    with pytest.raises(AssertionError):
+        registry.start()
+    lines = registry.log().strip().splitlines()
+    assert lines[-1].startswith("troth-registry: ")
+    assert word in lines[-1]
+    assert "Traceback" not in registry.log()

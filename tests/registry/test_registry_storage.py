@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `registry.storage.base.Storage` promises, asked of every home of content."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from registry.errors import StorageError, UploadUnknownError
+from registry.storage.base import Storage
+from registry.storage.file import FileStorage
+
+HOMES: dict[str, Callable[[Path], Storage]] = {"file": FileStorage}
+
+DATA = b"0123456789" * 1000
+
+
+@pytest.fixture(params=HOMES)
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    """A home of each kind."""
+    return HOMES[request.param](tmp_path)
+
+
+def begin(storage: Storage, data: bytes = b"") -> str:
+    """An upload that holds `data`."""
+    upload = str(uuid.uuid4())
+    storage.start(upload)
+    assert storage.append(upload, 0, [data]) == len(data)
+    return upload
+
+
+def commit(storage: Storage, data: bytes) -> str:
+    """Content, by its sha256."""
+    sha256 = hashlib.sha256(data).hexdigest()
+    storage.commit(begin(storage, data), sha256)
+    return sha256
+
+
+def read(storage: Storage, sha256: str, start: int, stop: int) -> bytes:
+    """A part of content."""
+    content = storage.open(sha256, start, stop)
+    try:
+        blocks = list(iter(lambda: content.read(333), b""))
+        assert all(0 < len(block) <= 333 for block in blocks)
+        return b"".join(blocks)
+    finally:
+        content.close()
+
+
+def uploaded(storage: Storage, upload: str) -> bytes:
+    """An upload's bytes."""
+    return b"".join(storage.upload_chunks(upload))
+
+
+def test_bytes_come_back_as_they_went_in(storage: Storage) -> None:
+    upload = begin(storage)
+    end = storage.append(upload, 0, [DATA[:10], b"", DATA[10:500]])
+    assert end == 500
+    assert storage.append(upload, end, [DATA[500:]]) == len(DATA)
+    assert uploaded(storage, upload) == DATA
+    sha256 = hashlib.sha256(DATA).hexdigest()
+    storage.commit(upload, sha256)
+    assert storage.size(sha256) == len(DATA)
+    assert read(storage, sha256, 0, len(DATA)) == DATA
+
+
+def test_empty_content_is_content(storage: Storage) -> None:
+    sha256 = commit(storage, b"")
+    assert storage.size(sha256) == 0
+    assert read(storage, sha256, 0, 0) == b""
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, 1), (10, 20), (9990, 10000), (0, 10000), (5, 5)])
+def test_a_part_of_content_is_exactly_that_part(storage: Storage, start: int, stop: int) -> None:
+    assert read(storage, commit(storage, DATA), start, stop) == DATA[start:stop]
+
+
+def test_reading_without_a_size_gives_the_rest_of_the_part(storage: Storage) -> None:
+    content = storage.open(commit(storage, DATA), 10, 30)
+    assert content.read() == DATA[10:30]
+    assert content.read() == b""
+    content.close()
+
+
+def test_what_a_broken_request_left_behind_the_offset_is_cut_off(storage: Storage) -> None:
+    upload = begin(storage, b"kept")
+
+    def breaks_off() -> Iterator[bytes]:
+        yield b"torn and longer"
+        raise UploadUnknownError("the client is gone")
+
+    with pytest.raises(UploadUnknownError, match="gone"):
+        storage.append(upload, 4, breaks_off())
+    assert storage.append(upload, 4, [b"!"]) == 5
+    assert uploaded(storage, upload) == b"kept!"
+
+
+def test_a_given_up_writer_can_do_no_harm_behind_a_fence(storage: Storage) -> None:
+    upload = begin(storage, b"kept")
+    sha256 = hashlib.sha256(b"kept and new").hexdigest()
+
+    def stalls() -> Iterator[bytes]:
+        yield b"xxxx"
+        # Meanwhile another takes over, finishes, and the content is published.
+        assert storage.append(upload, 4, [b" and new"], fence=True) == 12
+        storage.commit(upload, sha256)
+        yield b"yyyy" * 10
+
+    storage.append(upload, 4, stalls())
+    assert read(storage, sha256, 0, 12) == b"kept and new"
+    assert storage.size(sha256) == 12
+
+
+def test_bytes_that_are_not_there_cannot_be_appended_to(storage: Storage) -> None:
+    with pytest.raises(UploadUnknownError):
+        storage.append(begin(storage, b"short"), 6, [b"x"])
+
+
+def test_content_is_not_there_before_it_is_committed(storage: Storage) -> None:
+    sha256 = hashlib.sha256(DATA).hexdigest()
+    begin(storage, DATA)
+    assert storage.size(sha256) is None
+    with pytest.raises(StorageError):
+        storage.open(sha256, 0, len(DATA))
+
+
+def test_the_same_content_may_be_committed_again(storage: Storage) -> None:
+    first, second = begin(storage, DATA), begin(storage, DATA)
+    sha256 = hashlib.sha256(DATA).hexdigest()
+    storage.commit(first, sha256)
+    reader = storage.open(sha256, 0, len(DATA))
+    storage.commit(second, sha256)
+    assert reader.read() == DATA
+    reader.close()
+    assert read(storage, sha256, 0, len(DATA)) == DATA
+
+
+def test_a_commit_ends_the_upload(storage: Storage) -> None:
+    upload = begin(storage, DATA)
+    storage.commit(upload, hashlib.sha256(DATA).hexdigest())
+    with pytest.raises(UploadUnknownError):
+        storage.append(upload, len(DATA), [b"x"])
+    with pytest.raises(UploadUnknownError):
+        storage.commit(upload, hashlib.sha256(DATA).hexdigest())
+
+
+def test_a_discarded_upload_is_gone(storage: Storage) -> None:
+    upload = begin(storage, DATA)
+    storage.discard(upload)
+    storage.discard(upload)
+    with pytest.raises(UploadUnknownError):
+        list(storage.upload_chunks(upload))
+
+
+def test_an_unknown_upload_is_unknown(storage: Storage) -> None:
+    unknown = str(uuid.uuid4())
+    for act in (
+        lambda: storage.append(unknown, 0, [b"x"]),
+        lambda: storage.append(unknown, 0, [b"x"], fence=True),
+        lambda: list(storage.upload_chunks(unknown)),
+        lambda: storage.commit(unknown, "0" * 64),
+    ):
+        with pytest.raises(UploadUnknownError):
+            act()
+
+
+def test_deleted_content_is_gone(storage: Storage) -> None:
+    sha256 = commit(storage, DATA)
+    storage.delete(sha256)
+    storage.delete(sha256)
+    assert storage.size(sha256) is None
+
+
+def test_content_outlives_the_process_that_wrote_it(tmp_path: Path) -> None:
+    for name, home in HOMES.items():
+        folder = tmp_path / name
+        sha256 = commit(home(folder), DATA)
+        assert read(home(folder), sha256, 0, len(DATA)) == DATA
+
+
+def test_the_folder_is_laid_out_as_drawn(tmp_path: Path) -> None:
+    storage = FileStorage(tmp_path)
+    upload = begin(storage, b"on its way")
+    sha256 = commit(storage, DATA)
+    files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert files == {f"uploads/{upload}/data", f"blobs/sha256/{sha256[:2]}/{sha256}"}
+
+
+def test_file_and_folder_are_flushed_before_a_commit_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[str] = []
+    really = os.fsync
+
+    def remember(descriptor: int) -> None:
+        flushed.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        really(descriptor)
+
+    storage = FileStorage(tmp_path)
+    monkeypatch.setattr(os, "fsync", remember)
+    upload = begin(storage, DATA)
+    sha256 = hashlib.sha256(DATA).hexdigest()
+    storage.commit(upload, sha256)
+    spool, folder = f"{tmp_path}/uploads/{upload}/data", f"{tmp_path}/blobs/sha256/{sha256[:2]}"
+    assert flushed.index(f"{tmp_path}/uploads") < flushed.index(spool) < flushed.index(folder)
+    assert flushed[-1] == folder
+
+
+def test_content_that_a_broken_disk_tore_is_mended_by_the_next_push(tmp_path: Path) -> None:
+    storage = FileStorage(tmp_path)
+    sha256 = commit(storage, DATA)
+    os.truncate(tmp_path / "blobs" / "sha256" / sha256[:2] / sha256, 10)
+    commit(storage, DATA)
+    assert read(storage, sha256, 0, len(DATA)) == DATA
+
+
+def test_a_home_that_fails_says_so_without_naming_its_folders(tmp_path: Path) -> None:
+    storage = FileStorage(tmp_path)
+    upload = begin(storage)
+    (tmp_path / "blobs" / "sha256" / "00").write_bytes(b"in the way of a folder")
+    with pytest.raises(StorageError) as caught:
+        storage.commit(upload, "0" * 64)
+    assert caught.value.status == 503
+    assert str(tmp_path) not in caught.value.message
