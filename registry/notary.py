@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The registry's ways to its notary server.
+
+`source` reads trust data for the registry's own decisions, with tokens that the registry makes for itself.
+`hand_over` answers `/v2/<gun>/_trust/…` on the registry's address by asking the notary server: docker looks for
+trust data on the host of the image, so one address must serve both (NOTARY_V1 §5.2).  Requests and answers pass as
+they are, in a stream; the notary server checks the token itself.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import quote
+
+import urllib3
+from flask import Blueprint, Response, request
+
+from trust.errors import SettingsError, UnavailableError
+from trust.names import Gun
+from trust.remote import NotaryServer
+from trust.tokens import Access, Issuer
+
+#: Sent on, in either direction; all else is between two neighbours, or would let a client pose as a proxy.
+_REQUEST_HEADERS = ("Authorization", "Content-Type", "Accept", "If-None-Match", "If-Modified-Since", "User-Agent")
+_ANSWER_HEADERS = (
+    "Content-Type", "Content-Length", "Cache-Control", "Pragma", "ETag", "Last-Modified", "WWW-Authenticate",
+    "Location", "Retry-After",
+)  # fmt: skip
+_CHUNK = 64 * 2**10
+_METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]
+
+
+def source(
+    url: str, ca: Path | None, issuer: Issuer | None, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+) -> NotaryServer:
+    """The notary server, read with the registry's own right to pull.
+
+    Args:
+        url: its address.
+        ca: the CA of its certificate.
+        issuer: makes the tokens; None where the site runs without tokens.
+        clock: gives the time, aware.
+    """
+    if issuer is None:
+        return NotaryServer(url, ca=ca)
+
+    def token(gun: Gun) -> str:
+        return issuer.issue("troth-registry", [Access("repository", gun, frozenset({"pull"}))], clock())
+
+    return NotaryServer(url, ca=ca, token=token)
+
+
+def hand_over(url: str, ca: Path | None) -> Blueprint:
+    """The routes that are the notary server's.
+
+    Args:
+        url: its address.
+        ca: the CA of its certificate.
+
+    Raises:
+        SettingsError: the CA file cannot be read.
+    """
+    try:
+        context = ssl.create_default_context(cafile=str(ca) if ca else None)
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError(f"the notary server's CA file {ca} cannot be read: {error}") from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    pool = urllib3.PoolManager(
+        ssl_context=context, timeout=urllib3.Timeout(connect=5, read=60), maxsize=8, retries=False
+    )
+    blueprint = Blueprint("notary", __name__)
+
+    @blueprint.route("/v2/_trust/<path:rest>", methods=_METHODS, endpoint="site")
+    @blueprint.route("/v2/<path:gun>/_trust/<path:rest>", methods=_METHODS, endpoint="gun")
+    @blueprint.route("/v2/<path:gun>/_trust/tuf/", methods=_METHODS, endpoint="tuf")
+    def trust(gun: str = "", rest: str = "") -> Response:
+        # The decoded path, encoded once: what the notary server decodes is what was matched here.
+        target = url.rstrip("/") + quote(request.path, safe="/:@~")
+        if request.query_string:
+            target += "?" + request.query_string.decode("latin-1")
+        headers = {name: request.headers[name] for name in _REQUEST_HEADERS if name in request.headers}
+        headers["Accept-Encoding"] = "identity"
+        if request.content_length is not None:
+            headers["Content-Length"] = str(request.content_length)
+        has_body = request.content_length or "chunked" in request.headers.get("Transfer-Encoding", "")
+        try:
+            answer = pool.request(
+                request.method,
+                target,
+                headers=headers,
+                body=_chunks() if has_body else None,
+                preload_content=False,
+                redirect=False,
+                decode_content=False,
+            )
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise UnavailableError("the notary server does not answer") from error
+        passed = {name: answer.headers[name] for name in _ANSWER_HEADERS if name in answer.headers}
+        return Response(_body(answer), status=answer.status, headers=passed, direct_passthrough=True)
+
+    return blueprint
+
+
+def _chunks() -> Iterator[bytes]:
+    while chunk := request.stream.read(_CHUNK):
+        yield chunk
+
+
+def _body(answer: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+    try:
+        yield from answer.stream(_CHUNK, decode_content=False)
+    except BaseException:
+        answer.close()  # half an answer is on the line: nobody may use this connection again
+        raise
+    answer.release_conn()

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the registry has believed, in its database: roots, and the highest versions seen, of each trust collection.
+
+It outlives restarts and is shared by all workers and replicas, so that neither a restart, a replica that has not
+looked yet, nor deletion and re-creation of the trust data brings back trust on first use.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Integer, LargeBinary, Select, delete, select
+from sqlalchemy.orm import Mapped, mapped_column
+
+from registry.base import Base
+from registry.inserts import insert_or_find
+from registry.models import ascii_text
+from trust.names import Gun, RoleName
+from trust.web.database import Database
+
+
+class TrustFileRow(Base):
+    """The newest verified file of one role of one collection."""
+
+    __tablename__ = "trust_files"
+
+    gun: Mapped[str] = mapped_column(ascii_text(255), primary_key=True)
+    role: Mapped[str] = mapped_column(ascii_text(255), primary_key=True)
+    version: Mapped[int] = mapped_column(Integer)
+    data: Mapped[bytes] = mapped_column(LargeBinary(2**32 - 1))
+
+
+class DatabaseCache:
+    """`trust.cache.Cache` in the registry's database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def load(self, gun: Gun, role: RoleName) -> bytes | None:
+        """See `Cache`."""
+        with self._database.read() as session:
+            return session.scalar(_find(gun, role).with_only_columns(TrustFileRow.data))
+
+    def save(self, gun: Gun, role: RoleName, version: int, data: bytes) -> None:
+        """See `Cache`."""
+        with self._database.write() as session:
+            fresh = TrustFileRow(gun=gun, role=role, version=version, data=data)
+            # Locked, so that of two replicas the one with the higher version stays.
+            row = insert_or_find(session, fresh, _find(gun, role).with_for_update())
+            if row is not fresh and version >= row.version:
+                row.version, row.data = version, data
+
+    def drop(self, gun: Gun, role: RoleName) -> None:
+        """See `Cache`."""
+        with self._database.write() as session:
+            session.execute(delete(TrustFileRow).where(TrustFileRow.gun == gun, TrustFileRow.role == role))
+
+    def forget(self, gun: Gun) -> bool:
+        """Forget all of a collection, so that its next root is believed anew: only an administrator may want this.
+
+        Returns:
+            whether anything was known.
+        """
+        with self._database.write() as session:
+            known = session.scalar(select(TrustFileRow.version).where(TrustFileRow.gun == gun).limit(1)) is not None
+            session.execute(delete(TrustFileRow).where(TrustFileRow.gun == gun))
+        return known
+
+
+def _find(gun: Gun, role: RoleName) -> Select[TrustFileRow]:
+    return select(TrustFileRow).where(TrustFileRow.gun == gun, TrustFileRow.role == role)
