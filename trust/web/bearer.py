@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Guard a view with a bearer token.
+
+    guard = Guard(verifier, "https://localhost:5000/auth/token", "troth")
+
+    def view(name: str) -> Response:
+        grant = guard.require(Access("repository", name, frozenset({"pull"})))
+
+`require` returns what the token grants, or raises `UnauthorizedError` with the challenge from which a client learns
+where to get the token it lacks (NOTARY_V1 §5.1, REGISTRY_API §6.1).  Too few rights are 401 too, with
+`error="insufficient_scope"`: the client may know better credentials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from flask import request
+
+from trust.errors import UnauthorizedError
+from trust.tokens import Access, Grant, Sites, Verifier, challenge
+
+
+@dataclass(frozen=True, slots=True)
+class _Everything(Grant):
+    """The grant of a service that is run without authentication."""
+
+    def allows(self, type: str, name: str, action: str) -> bool:
+        return True
+
+
+class Guard:
+    """Asks for tokens.
+
+    Args:
+        verifier: whom to believe; None lets everybody do everything.
+        realm: URL of the token endpoint; fixed by the operator and never made from a request.
+        service: the name under which tokens for us are asked.
+        clock: tells the time.
+    """
+
+    def __init__(
+        self,
+        verifier: Verifier | None,
+        realm: str,
+        service: str,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._verifier = verifier
+        self._realm = realm
+        self._service = service
+        self._clock = clock
+
+    def require(self, *access: Access) -> Grant:
+        """Let the current request pass only with a token that covers all of `access`.
+
+        Without `access`, any valid token will do.
+
+        Raises:
+            UnauthorizedError: there is no token, it is not to be believed, or it grants too little.
+        """
+        if self._verifier is None:
+            return _Everything("", (), Sites(()))
+        scheme, _, token = request.headers.get("Authorization", "").strip().partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            raise self._refusal("authentication required", access)
+        try:
+            grant = self._verifier.verify(token.strip(), self._clock())
+        except UnauthorizedError as error:
+            raise self._refusal(error.message, access, "invalid_token") from error
+        if not all(grant.allows(each.type, each.name, action) for each in access for action in each.actions):
+            raise self._refusal("the token does not allow this", access, "insufficient_scope")
+        return grant
+
+    def _refusal(self, message: str, access: Sequence[Access], error: str = "") -> UnauthorizedError:
+        detail = [
+            {"Type": each.type, "Class": each.class_, "Name": each.name, "Action": action}
+            for each in access
+            for action in sorted(each.actions)
+        ]
+        return UnauthorizedError(
+            message, challenge=challenge(self._realm, self._service, access, error), detail=detail or None
+        )
