@@ -18,10 +18,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, Engine, MetaData, create_engine, event, text
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from trust.errors import UnavailableError
+from trust.errors import SettingsError, UnavailableError
 
 
 class Database:
@@ -29,10 +29,17 @@ class Database:
 
     Args:
         url: an SQLAlchemy database URL.
+
+    Raises:
+        SettingsError: it is not one, or its driver is not installed.
     """
 
     def __init__(self, url: str) -> None:
-        self.engine = _open(url)
+        try:
+            self.engine = _open(url)
+        except (ArgumentError, ImportError) as error:
+            # Without the URL itself: it may hold a password.
+            raise SettingsError(f"the database URL cannot be used: {type(error).__name__}") from error
 
     def create(self, metadata: MetaData) -> None:
         """Create the tables of `metadata` that are not there yet.

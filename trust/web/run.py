@@ -8,6 +8,7 @@ directory must not be served instead of ours.
 from __future__ import annotations
 
 import logging
+import re
 import ssl
 import sys
 from collections.abc import Callable
@@ -19,6 +20,8 @@ from flask import Flask
 from gunicorn.app.base import BaseApplication
 
 from trust.errors import SettingsError, TrustError
+
+_LISTEN = re.compile(r"(?:[^\s:/\[\]]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,11 @@ def run(
         timeout: seconds after which a worker that shows no life is replaced.
 
     Raises:
-        SettingsError: the certificate or key cannot be used.  A service never falls back to plain HTTP.
+        SettingsError: the address, the certificate or the key cannot be used.  A service never falls back to plain
+            HTTP, nor to another address.
     """
+    if not _LISTEN.fullmatch(listen):
+        raise SettingsError(f"listen must be host:port, not {listen[:80]!r}")
     options: dict[str, Any] = {
         "bind": listen,
         "proc_name": name,
@@ -102,13 +108,16 @@ def _context(config: Any, default: Callable[[], ssl.SSLContext]) -> ssl.SSLConte
 
 
 def _check(tls: Tls) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(tls.certificate, tls.key)
-        if tls.client_ca is not None:
-            context.load_verify_locations(tls.client_ca)
+        context.load_cert_chain(tls.certificate, tls.key, password="")  # an encrypted key must not ask on a terminal
     except (OSError, ssl.SSLError) as error:
         raise SettingsError(f"the TLS certificate {tls.certificate} or its key cannot be used: {error}") from error
+    if tls.client_ca is not None:
+        try:
+            context.load_verify_locations(tls.client_ca)
+        except (OSError, ssl.SSLError) as error:
+            raise SettingsError(f"the clients' CA certificate {tls.client_ca} cannot be used: {error}") from error
 
 
 class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types

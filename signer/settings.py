@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the operator of a notary-signer can set (`trust.settings`; environment prefix TROTH_SIGNER).
+
+The certificate, its key and the clients' CA have no default: without them the signer does not start.  Passphrases
+are not settings; they are in files or in variables of their own (`signer.passphrases`).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from trust.errors import SettingsError
+from trust.keystore import Limits
+from trust.web.run import Tls
+
+_LISTEN = re.compile(r"(?:[^\s:/\[\]]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of a notary-signer.
+
+    Raises:
+        SettingsError: a value makes no sense.
+    """
+
+    tls_certificate: Path = field(metadata={"help": "certificate that the signer shows, PEM"})
+    tls_key: Path = field(metadata={"help": "its private key, PEM"})
+    client_ca: Path = field(metadata={"help": "CA that the clients' certificates must come from, PEM"})
+    database_url: str = field(metadata={"help": "database of the sealed keys, as an SQLAlchemy URL"})
+    listen: str = field(default="127.0.0.1:4444", metadata={"help": "address to listen on, host:port"})
+    clients: tuple[str, ...] = field(
+        default=("notary-server",), metadata={"help": "common names of the certificates that are let in"}
+    )
+    default_alias: str = field(default="default", metadata={"help": "name of the passphrase that new keys get"})
+    passphrase_folder: Path | None = field(
+        default=None,
+        metadata={"help": "folder with a file per passphrase, mode 0600; NOTARY_SIGNER_<ALIAS> wins over it"},
+    )
+    timestamp_max_days: int = field(default=31, metadata={"help": "furthest expiry of a timestamp that is signed"})
+    snapshot_max_days: int = field(default=1464, metadata={"help": "furthest expiry of a snapshot that is signed"})
+    max_payload_bytes: int = field(default=16 * 2**20, metadata={"help": "longest metadata that is signed"})
+    cached_keys: int = field(default=1024, metadata={"help": "private keys that a worker keeps unsealed in memory"})
+    workers: int = field(default=2, metadata={"help": "processes"})
+    threads: int = field(default=8, metadata={"help": "threads in each process"})
+    log_level: str = field(default="info", metadata={"help": "debug, info, warning or error"})
+
+    def __post_init__(self) -> None:
+        if not self.clients or not all(self.clients):
+            raise SettingsError("clients must name the certificates that are let in: nobody is")
+        if not _LISTEN.fullmatch(self.listen):  # gunicorn would listen somewhere else
+            raise SettingsError(f"listen must be host:port, not {self.listen[:80]!r}")
+        numbers = (
+            "timestamp_max_days",
+            "snapshot_max_days",
+            "max_payload_bytes",
+            "cached_keys",
+            "workers",
+            "threads",
+        )
+        for name in numbers:
+            if not 0 < getattr(self, name) < 2**31:
+                raise SettingsError(f"{name} must be a positive number")
+        if self.log_level.lower() not in ("debug", "info", "warning", "error"):
+            raise SettingsError("log_level must be debug, info, warning or error")
+        if max(self.timestamp_max_days, self.snapshot_max_days) > 36500:
+            raise SettingsError("timestamp_max_days and snapshot_max_days must be at most 36500: 100 years")
+        for name in ("tls_certificate", "tls_key", "client_ca"):
+            path: Path = getattr(self, name)
+            if not path.is_file():
+                raise SettingsError(f"{name}: there is no file {path}; the signer speaks mutual TLS and nothing else")
+
+    @property
+    def tls(self) -> Tls:
+        """The TLS material."""
+        return Tls(self.tls_certificate, self.tls_key, self.client_ca)
+
+    @property
+    def limits(self) -> Limits:
+        """How far ahead a signed file may expire."""
+        return Limits(timedelta(days=self.timestamp_max_days), timedelta(days=self.snapshot_max_days))

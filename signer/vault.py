@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The `KeyStore` in SQL: keys sealed at rest, opened in memory to sign.
+
+    vault = Vault(database, Passphrases(folder, os.environ), "default", clock=clock)
+    vault.sign(gun, TIMESTAMP, key_id, payload)
+
+The rules, beside those of every `KeyStore`:
+
+* a key is given out, or given out again, only if it can be opened: a root that names a key nobody can sign with
+  would have to be rotated by hand;
+* before a signature leaves, the key is marked as used: from then on `create` makes a new one (NOTARY_V1 §4.2);
+* a row whose `deleted_at` is set is not there;
+* names are compared here and not by the database, which may hold that `App` and `app` are the same.
+
+Opening a key costs milliseconds on purpose, so the last ones stay open in memory, by the sealed bytes: a row that
+is changed is opened anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from signer.models import SealedKey
+from signer.passphrases import Passphrases
+from signer.sealing import ENCRYPTION_ALGORITHM, KEYWRAP_ALGORITHM, SealError, seal, unseal
+from trust.errors import SettingsError
+from trust.keys import NotaryKey, NotarySignature, NotarySigner, PrivateKey, generate_private, public_key_of
+from trust.keystore import Limits, check_key, check_payload, key_not_found
+from trust.names import Gun, RoleName
+from trust.web.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What a row says, free of its session."""
+
+    id: int
+    key_id: str
+    algorithm: str
+    public: bytes
+    alias: str
+    sealed: bytes
+    used: bool
+
+    @property
+    def key(self) -> NotaryKey:
+        return NotaryKey(self.key_id, self.algorithm, self.public)
+
+
+class Vault:
+    """The signer's keys.
+
+    Args:
+        database: where they are; its tables exist.
+        passphrases: what they are sealed under.
+        default_alias: the passphrase for new keys.
+        clock: tells the time.
+        limits: how far ahead a signed file may expire.
+        cached_keys: how many stay open in memory.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        passphrases: Passphrases,
+        default_alias: str,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        limits: Limits | None = None,
+        cached_keys: int = 1024,
+    ) -> None:
+        self._database = database
+        self._passphrases = passphrases
+        self._default_alias = default_alias
+        self._clock = clock
+        self._limits = limits or Limits()
+        self._unsealed = lru_cache(maxsize=cached_keys)(self._unseal)
+
+    def create(self, gun: Gun, role: RoleName, algorithm: str) -> NotaryKey:
+        """See `KeyStore.create`."""
+        check_key(role, algorithm)
+        with self._database.write() as session:
+            held = self._pending(session, gun, role, algorithm)
+            if held is None:
+                # Two at once may both come here where the database lets them; then both keys are pending, both
+                # can sign, and the next request gets the lower one.
+                held = self._add(session, gun, role, algorithm)
+        self._open(held)
+        return held.key
+
+    def find(self, gun: Gun, role: RoleName, key_ids: Iterable[str]) -> list[NotaryKey]:
+        """See `KeyStore.find`."""
+        with self._database.read() as session:
+            held = {each.key_id: each for each in _held(session, gun, role)}
+        return [held[key_id].key for key_id in dict.fromkeys(key_ids) if key_id in held]
+
+    def sign(self, gun: Gun, role: RoleName, key_id: str, payload: bytes) -> NotarySignature:
+        """See `KeyStore.sign`."""
+        with self._database.read() as session:
+            held = next((each for each in _held(session, gun, role) if each.key_id == key_id), None)
+        if held is None:
+            raise key_not_found(key_id)
+        check_payload(role, payload, self._clock(), self._limits)
+        signature = NotarySigner(self._open(held)).sign(payload)
+        with self._database.write() as session:
+            row = session.get(SealedKey, held.id, with_for_update=True)
+            if row is None or row.deleted_at is not None:  # deleted while we signed
+                raise key_not_found(key_id)
+            row.last_used = row.updated_at = self._now()
+        return signature
+
+    def _pending(self, session: Session, gun: Gun, role: RoleName, algorithm: str) -> _Held | None:
+        unused = [each for each in _held(session, gun, role) if each.algorithm == algorithm and not each.used]
+        return min(unused, key=lambda each: each.key_id, default=None)
+
+    def _add(self, session: Session, gun: Gun, role: RoleName, algorithm: str) -> _Held:
+        private = generate_private(algorithm)
+        key, now = public_key_of(private), self._now()
+        row = SealedKey(
+            created_at=now,
+            updated_at=now,
+            key_id=key.keyid,
+            encryption_alg=ENCRYPTION_ALGORITHM,
+            keywrap_alg=KEYWRAP_ALGORITHM,
+            algorithm=algorithm,
+            passphrase_alias=self._default_alias,
+            public=key.public,
+            private=seal(private, self._passphrase(self._default_alias)),
+            gun=str(gun),
+            role=str(role),
+        )
+        session.add(row)
+        session.flush()
+        return _from_row(row)
+
+    def _open(self, held: _Held) -> PrivateKey:
+        private = self._unsealed(held.sealed, held.algorithm, held.alias)
+        # A row that was given another row's key must not sign.
+        if public_key_of(private).keyid != held.key_id:
+            raise SealError(f"the stored key {held.key_id[:64]} is not the one that its row says")
+        return private
+
+    def _unseal(self, sealed: bytes, algorithm: str, alias: str) -> PrivateKey:
+        return unseal(sealed, algorithm, self._passphrase(alias))
+
+    def _passphrase(self, alias: str) -> str:
+        try:
+            return self._passphrases.of(alias)
+        except SettingsError as error:
+            # The operator's fault, and not the client's, as a SettingsError would be on the wire.
+            raise SealError(f"the passphrase {alias[:50]!r} of a stored key cannot be used") from error
+
+    def _now(self) -> datetime:
+        return self._clock().astimezone(UTC).replace(tzinfo=None)
+
+
+def _held(session: Session, gun: Gun, role: RoleName) -> list[_Held]:
+    rows = session.scalars(
+        select(SealedKey).where(
+            SealedKey.gun == str(gun), SealedKey.role == str(role), SealedKey.deleted_at.is_(None)
+        )
+    )
+    return [_from_row(row) for row in rows if row.gun == gun and row.role == role]
+
+
+def _from_row(row: SealedKey) -> _Held:
+    return _Held(
+        row.id, row.key_id, row.algorithm, row.public, row.passphrase_alias, row.private, row.last_used is not None
+    )
