@@ -37,7 +37,7 @@ class Database:
     def __init__(self, url: str) -> None:
         try:
             self.engine = _open(url)
-        except (ArgumentError, ImportError) as error:
+        except (ArgumentError, ImportError, ValueError) as error:
             # Without the URL itself: it may hold a password.
             raise SettingsError(f"the database URL cannot be used: {type(error).__name__}") from error
 
