@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Publish: check an upload, sign for it, store it.
+
+The order is the reference's (NOTARY_V1 §3.1): root, targets and delegations, snapshot, timestamp, versions.  An
+upload is published whole or not at all.
+
+Reading, checking and signing happen without a lock, since the signer may be slow; what they are based on is the
+version of the current timestamp, which every change of a collection raises.  The one transaction that writes begins
+by looking whether that version is still current.  If not, everything is done again from the new state, a few times;
+so two publishers of different roles both succeed, and of two publishers of the same version one gets VERSION.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+from tuf.api.metadata import Snapshot
+
+from server.envelope import read_version
+from server.errors import LostRaceError, VersionError
+from server.online import Online
+from server.store import Store
+from trust.metadata import NotaryMetadata, parse_snapshot
+from trust.names import SNAPSHOT, TIMESTAMP, Gun, RoleName
+from trust.update import RefusedUpdateError, check_update
+from trust.web.database import Database
+
+#: How often a publisher who lost a race begins again.
+MAX_ATTEMPTS = 8
+
+
+class Publisher:
+    """Publishes uploads.
+
+    Args:
+        database: where files are stored.
+        online: makes snapshots and timestamps.
+        clock: tells the time.
+        max_version_jump: how far a version may run ahead of the stored one, so that nobody can use up all versions
+            with one upload (Cure53 TUF-01-002).
+    """
+
+    def __init__(
+        self, database: Database, online: Online, clock: Callable[[], datetime], max_version_jump: int
+    ) -> None:
+        self._database = database
+        self._online = online
+        self._clock = clock
+        self._max_version_jump = max_version_jump
+
+    def publish(self, gun: Gun, uploads: Mapping[RoleName, bytes]) -> None:
+        """Publish `uploads`; none at all renews snapshot and timestamp of an existing collection.
+
+        Args:
+            gun: the collection.
+            uploads: files by role; a timestamp among them is ignored.
+
+        Raises:
+            MalformedJsonError: an upload is not JSON.
+            RefusedUpdateError: the upload breaks a rule.
+            VersionError: a version is stored already, or others keep being faster.
+            UnavailableError: the signer or the database does not answer.
+        """
+        versions = {role: read_version(role, data) for role, data in uploads.items()}
+        versions.pop(TIMESTAMP, None)
+        for _ in range(MAX_ATTEMPTS):
+            try:
+                self._attempt(gun, uploads, versions)
+                return
+            except LostRaceError:
+                continue
+        raise VersionError
+
+    def _attempt(self, gun: Gun, uploads: Mapping[RoleName, bytes], versions: Mapping[RoleName, int]) -> None:
+        now = self._clock()
+        with self._database.read() as session:
+            state = _State(gun, Store(session))
+            update = check_update(gun, uploads, state.current, now)
+            self._check_versions(versions, state.store.newest(gun, versions))
+        files = {role: (versions[role], data) for role, data in update.files.items()}
+        root = update.root.signed
+        snapshot = update.snapshot
+        if snapshot is None:
+            previous = state.snapshot.signed if state.snapshot else None
+            snapshot = self._online.next_snapshot(gun, root, previous, update.loaded, now)
+            files[SNAPSHOT] = (snapshot.signed.version, snapshot.to_bytes())
+        timestamp = self._online.next_timestamp(gun, root, state.version or 0, snapshot.to_bytes(), now)
+        files[TIMESTAMP] = (timestamp.signed.version, timestamp.to_bytes())
+        with self._database.write() as session:
+            Store(session).put_all(gun, files, now, after=state.version)
+
+    def _check_versions(self, versions: Mapping[RoleName, int], newest: Mapping[RoleName, int]) -> None:
+        """Spare the signer what the store would refuse anyway."""
+        for role, version in versions.items():
+            if version <= newest[role]:
+                raise VersionError
+            if version - newest[role] > self._max_version_jump:
+                raise RefusedUpdateError(
+                    "ErrValidation",
+                    f"{role} version {version} is more than {self._max_version_jump} ahead of {newest[role]}",
+                )
+
+
+class _State:
+    """What is stored now; each file is read once."""
+
+    def __init__(self, gun: Gun, store: Store) -> None:
+        self.store = store
+        self._gun = gun
+        self._files: dict[RoleName, bytes | None] = {}
+        chain = store.current(gun, SNAPSHOT)
+        #: version of the current timestamp; None if there is none
+        self.version = chain.timestamp.version if chain else None
+        self.snapshot: NotaryMetadata[Snapshot] | None = None
+        if chain and chain.snapshot:
+            self.snapshot = parse_snapshot(chain.snapshot.data)
+
+    def current(self, role: RoleName) -> bytes | None:
+        """The current file of a role, as `check_update` asks for it."""
+        if role not in self._files:
+            entry = self.snapshot.signed.meta.get(role) if self.snapshot else None
+            found = self.store.named(self._gun, role, entry) if entry else None
+            self._files[role] = found.data if found else None
+        return self._files[role]

@@ -1,0 +1,304 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The notary server's HTTP API (NOTARY_V1 §2).
+
+A path is cleaned, then matched against `_ROUTES` from the top; what matches nothing is METADATA_NOT_FOUND, to those
+who may see the catalog.  For a collection, the order is: is its name served here, may the caller do this, does it
+exist.
+
+Where we answer better than the reference: HEAD of metadata answers as GET does, metadata has an ETag (its sha256) and
+If-None-Match is honoured, and Last-Modified is in GMT.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from urllib.parse import quote
+
+from flask import Response, request
+from werkzeug.http import http_date
+
+from server.errors import (
+    InvalidGunError,
+    InvalidParametersError,
+    LostRaceError,
+    MetadataNotFoundError,
+    TooLargeError,
+)
+from server.health import Health
+from server.multipart import UploadLimits, read_upload
+from server.publish import Publisher
+from server.serve import Current
+from server.settings import Settings
+from server.store import Change, Store, StoredFile
+from trust.errors import InvalidError, UnavailableError
+from trust.keys import NotaryKey
+from trust.keystore import KeyStore
+from trust.metadata import parse_root
+from trust.names import ROOT, Gun, RoleName
+from trust.tokens import Access
+from trust.web.app import JSON_TYPE
+from trust.web.bearer import Guard
+from trust.web.database import Database
+
+TEXT_TYPE = "text/plain; charset=utf-8"
+
+_KNOWN_METHODS = ("GET", "POST", "PUT", "HEAD", "DELETE")
+_CATALOG = Access("registry", "catalog", frozenset({"*"}))
+_PULL = frozenset({"pull"})
+_PUSH = frozenset({"push", "pull"})
+_ALL = frozenset({"*"})
+
+_INTEGER = re.compile(r"[+-]?[0-9]+", re.ASCII)
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_GUN = r"/v2/(?P<gun>(?s:.+))/_trust/"
+_ROLE = r"(?P<role>root|snapshot|timestamp|targets(?:/[^/\s]+)*)"
+_CHECKSUM = r"(?P<checksum>[0-9a-fA-F]{64}|[0-9a-fA-F]{96}|[0-9a-fA-F]{128})"
+_MAX_INT32 = 2**31 - 1
+_MAX_DELETIONS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """What the views use."""
+
+    settings: Settings
+    database: Database
+    keys: KeyStore
+    current: Current
+    publisher: Publisher
+    health: Health
+    guard: Guard
+    clock: Callable[[], datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    methods: tuple[str, ...]
+    pattern: re.Pattern[str]
+    view: Callable[[Views, Gun, dict[str, str]], Response]
+    actions: frozenset[str]
+    #: what a name that is not served here becomes
+    refuse_gun: Callable[[object], Exception] = lambda _detail: MetadataNotFoundError()
+
+
+class Views:
+    """One method a route; the routes are below."""
+
+    def __init__(self, ports: Ports) -> None:
+        self._ports = ports
+        settings = ports.settings
+        self._limits = UploadLimits(settings.max_body_bytes, settings.max_part_bytes, settings.max_parts)
+
+    def answer(self) -> Response:
+        """Answer the current request."""
+        # The path as it was sent, percent-decoded once; Flask's own has lost a double slash at its beginning.
+        path = request.environ["PATH_INFO"].encode("latin-1").decode("utf-8", "replace")
+        if request.method not in _KNOWN_METHODS:
+            return _empty(405)
+        clean = _clean(path)
+        if clean != path:
+            return _moved(clean)
+        if request.method == "GET" and path == "/_notary_server/health":
+            return self._health()
+        for route in _ROUTES:
+            if request.method in route.methods and (match := route.pattern.fullmatch(path)):
+                gun = self._gun(match["gun"], route)
+                self._ports.guard.require(Access("repository", gun, route.actions))
+                return route.view(self, gun, match.groupdict())
+        self._ports.guard.require(_CATALOG)
+        if request.method == "GET" and path == "/v2/":
+            return _text("{}")
+        if request.method == "GET" and path == "/v2/_trust/changefeed":
+            return self._changes(None)
+        raise MetadataNotFoundError
+
+    def publish(self, gun: Gun, _path: dict[str, str]) -> Response:
+        """POST tuf/: publish an upload."""
+        if (request.content_length or 0) > self._limits.body:  # no need to read it
+            raise TooLargeError(f"the body is longer than {self._limits.body} bytes")
+        uploads = read_upload(request.stream, request.headers.get("Content-Type", ""), self._limits)
+        self._ports.publisher.publish(gun, uploads)
+        return _empty(200)
+
+    def by_checksum(self, gun: Gun, path: dict[str, str]) -> Response:
+        """GET <role>.<checksum>.json: a file that never changes; only by sha256 in lower case (§2.1)."""
+        role = _role(path["role"])
+        found = None
+        if _SHA256.fullmatch(path["checksum"]):
+            with self._ports.database.read() as session:
+                found = Store(session).by_checksum(gun, role, path["checksum"])
+        return self._file(found, self._ports.settings.consistent_max_age)
+
+    def by_version(self, gun: Gun, path: dict[str, str]) -> Response:
+        """GET <version>.<role>.json: any stored version."""
+        role = _role(path["role"])
+        found = None
+        if len(path["version"]) <= 20 and (version := int(path["version"])) <= _MAX_INT32:
+            with self._ports.database.read() as session:
+                found = Store(session).by_version(gun, role, version)
+        return self._file(found, self._ports.settings.consistent_max_age)
+
+    def current(self, gun: Gun, path: dict[str, str]) -> Response:
+        """GET <role>.json: what is current."""
+        found = self._ports.current.get(gun, _role(path["role"]))
+        return self._file(found, self._ports.settings.current_max_age, must_revalidate=True)
+
+    def key(self, gun: Gun, path: dict[str, str]) -> Response:
+        """GET {snapshot,timestamp}.key: the key in use, or one for a collection that is to be."""
+        role = _role(path["role"])
+        with self._ports.database.read() as session:
+            chain = Store(session).current(gun, ROOT)
+        if chain is not None and chain.file is not None:
+            key_ids = parse_root(chain.file.data).signed.roles[role].keyids
+            if held := self._ports.keys.find(gun, role, key_ids):
+                return _key(held[0])
+        return self.new_key(gun, path)
+
+    def new_key(self, gun: Gun, path: dict[str, str]) -> Response:
+        """POST {snapshot,timestamp}.key: a key for a rotation; nothing changes until a root names it."""
+        algorithm = self._ports.settings.key_algorithm
+        return _key(self._ports.keys.create(gun, _role(path["role"]), algorithm))
+
+    def delete(self, gun: Gun, _path: dict[str, str]) -> Response:
+        """DELETE tuf/: everything but the signer's keys; also of a collection that does not exist (§2.4)."""
+        for _ in range(_MAX_DELETIONS):
+            try:
+                with self._ports.database.write() as session:
+                    Store(session).delete(gun, self._ports.clock())
+                return _empty(200)
+            except LostRaceError:
+                continue
+        raise UnavailableError("others keep changing the collection")
+
+    def changes(self, gun: Gun, _path: dict[str, str]) -> Response:
+        """GET changefeed of one collection."""
+        return self._changes(gun)
+
+    def _changes(self, gun: Gun | None) -> Response:
+        records = _records(request.args.get("records", ""))
+        change_id = _change_id(request.args.get("change_id", ""))
+        with self._ports.database.read() as session:
+            changes = Store(session).changes(gun, change_id, records)
+        listed = [_change(change) for change in changes]
+        return _text(json.dumps({"count": len(listed), "records": listed}, separators=(",", ":"), ensure_ascii=False))
+
+    def _health(self) -> Response:
+        failing = self._ports.health.failing()
+        return Response(json.dumps(failing), status=503 if failing else 200, content_type=JSON_TYPE)
+
+    def _gun(self, text: str, route: _Route) -> Gun:
+        try:
+            # Some databases do not see a space at the end.
+            gun = Gun(text.removesuffix(" "))
+        except InvalidError as error:
+            raise route.refuse_gun(error.message) from error
+        if gun != text:
+            raise route.refuse_gun("the trust collection's name (GUN) ends with a space")
+        prefixes = self._ports.settings.gun_prefixes
+        if prefixes and not gun.startswith(prefixes):
+            raise route.refuse_gun(f"Require GUNs with prefix: [{' '.join(prefixes)}]")
+        return gun
+
+    def _file(self, found: StoredFile | None, max_age: int, *, must_revalidate: bool = False) -> Response:
+        if found is None:
+            raise MetadataNotFoundError({})
+        unchanged = request.if_none_match.contains_weak(found.sha256)
+        response = Response(status=304) if unchanged else _text(found.data)
+        response.set_etag(found.sha256)
+        if found.created is not None:
+            response.headers["Last-Modified"] = http_date(found.created)
+        if max_age == 0:
+            response.headers["Cache-Control"] = "max-age=0, no-cache, no-store"
+            response.headers["Pragma"] = "no-cache"
+        else:
+            ending = ", must-revalidate" if must_revalidate else ""
+            response.headers["Cache-Control"] = f"public, max-age={max_age}, s-maxage={max_age}{ending}"
+        return response
+
+
+_METADATA = ("GET", "HEAD")
+_ROUTES = (
+    _Route(("POST",), re.compile(_GUN + r"tuf/"), Views.publish, _PUSH, InvalidGunError),
+    _Route(_METADATA, re.compile(_GUN + rf"tuf/{_ROLE}\.{_CHECKSUM}\.json"), Views.by_checksum, _PULL),
+    _Route(_METADATA, re.compile(_GUN + rf"tuf/(?P<version>[0-9]+)\.{_ROLE}\.json"), Views.by_version, _PULL),
+    _Route(_METADATA, re.compile(_GUN + rf"tuf/{_ROLE}\.json"), Views.current, _PULL),
+    _Route(("GET",), re.compile(_GUN + r"tuf/(?P<role>snapshot|timestamp)\.key"), Views.key, _PUSH),
+    _Route(("POST",), re.compile(_GUN + r"tuf/(?P<role>snapshot|timestamp)\.key"), Views.new_key, _ALL),
+    _Route(("DELETE",), re.compile(_GUN + r"tuf/"), Views.delete, _ALL),
+    _Route(("GET",), re.compile(_GUN + r"changefeed"), Views.changes, _PULL),
+)
+
+
+def _role(text: str) -> RoleName:
+    try:
+        return RoleName(text)
+    except InvalidError as error:
+        raise MetadataNotFoundError({}) from error
+
+
+def _records(text: str) -> int:
+    if not _INTEGER.fullmatch(text):
+        # In the words of the reference's Go, which clients may show.
+        raise InvalidParametersError(
+            f'invalid records parameter: strconv.ParseInt: parsing "{text[:80]}": invalid syntax'
+        )
+    if len(text) > 20 or not -_MAX_INT32 <= int(text) <= _MAX_INT32:
+        raise InvalidParametersError(
+            f'invalid records parameter: strconv.ParseInt: parsing "{text[:80]}": value out of range'
+        )
+    return int(text)
+
+
+def _change_id(text: str) -> int:
+    if not text:
+        return 0
+    if not _INTEGER.fullmatch(text) or len(text) > 20 or not -(2**63) <= int(text) < 2**63:
+        raise InvalidParametersError({})
+    return int(text)
+
+
+def _change(change: Change) -> dict[str, object]:
+    created = change.created or datetime(1, 1, 1, tzinfo=UTC)
+    return {
+        "ID": str(change.id),
+        "CreatedAt": created.isoformat().replace("+00:00", "Z"),
+        "GUN": change.gun,
+        "Version": change.version,
+        "SHA256": change.sha256,
+        "Category": change.category,
+    }
+
+
+def _key(key: NotaryKey) -> Response:
+    # Not canonical: here `public` stands before `private` (§1.4).
+    keyval = {"public": key.keyval["public"], "private": None}
+    return _text(json.dumps({"keytype": key.keytype, "keyval": keyval}, separators=(",", ":")))
+
+
+def _text(body: str | bytes) -> Response:
+    return Response(body, content_type=TEXT_TYPE)
+
+
+def _empty(status: int) -> Response:
+    response = Response(status=status)
+    del response.headers["Content-Type"]
+    return response
+
+
+def _clean(path: str) -> str:
+    """`path` without empty and `.` segments; a `..` is left for the name's own check to refuse."""
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    clean = "/" + "/".join(parts)
+    return clean + "/" if parts and path.endswith("/") else clean
+
+
+def _moved(path: str) -> Response:
+    response = _empty(301)
+    query = request.query_string.decode("latin-1")
+    response.headers["Location"] = quote(path, safe="/:@!$&'()*+,;=~") + (f"?{query}" if query else "")
+    response.autocorrect_location_header = False
+    return response
