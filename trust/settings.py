@@ -20,17 +20,24 @@ import dataclasses
 import os
 import tomllib
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar
 
-from trust.errors import SettingsError
+from trust.errors import SettingsError, TrustError
 
 S = TypeVar("S")
 
 
-def load(cls: type[S], *, prefix: str, path: Path | None = None, environ: Mapping[str, str] | None = None) -> S:
+def load(
+    cls: type[S],
+    *,
+    prefix: str,
+    path: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    given: Mapping[str, Any] | None = None,
+) -> S:
     """Make settings of type `cls` from a file and the environment.
 
     Args:
@@ -39,6 +46,7 @@ def load(cls: type[S], *, prefix: str, path: Path | None = None, environ: Mappin
         prefix: what environment names begin with, without the last underscore.
         path: a TOML file, or None.
         environ: the environment; the process's own when None.
+        given: what the file says, when it is not TOML and somebody else has read it.
 
     Raises:
         SettingsError: the file cannot be read, or a setting is unknown, missing or malformed; all at once.
@@ -48,7 +56,8 @@ def load(cls: type[S], *, prefix: str, path: Path | None = None, environ: Mappin
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]  # any dataclass
     values: dict[str, Any] = {}
     problems: list[str] = []
-    given: dict[str, Any] = _read(path) if path else {}
+    if given is None:
+        given = _read(path) if path else {}
     base = path.parent if path else Path()
     for name, value in given.items():
         if name not in fields:
@@ -75,6 +84,24 @@ def load(cls: type[S], *, prefix: str, path: Path | None = None, environ: Mappin
     if problems:
         raise SettingsError("; ".join(problems), detail=problems)
     return cls(**values)
+
+
+def failures(*steps: Callable[[], object]) -> list[str]:
+    """What is wrong, over all `steps`: the complaints of those that raise a `TrustError`."""
+    found: list[str] = []
+    for step in steps:
+        try:
+            step()
+        except TrustError as error:
+            found += complaints(error)
+    return found
+
+
+def complaints(error: TrustError) -> list[str]:
+    """The single complaints in an error that may list several."""
+    if isinstance(error.detail, list):
+        return [str(each) for each in error.detail]
+    return [error.message]
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -124,3 +151,22 @@ def _convert(value: Any, kind: Any, base: Path) -> Any:
     if type(value) is not kind:
         raise ValueError(f"must be of type {kind.__name__}")
     return value
+
+
+def table(cls: type[Any]) -> str:
+    """The settings of `cls` as a table in Markdown: the reference documentation is made by this."""
+    hints = typing.get_type_hints(cls)
+    lines = ["| setting | type | default | meaning |", "| --- | --- | --- | --- |"]
+    for declared in dataclasses.fields(cls):
+        if declared.default is dataclasses.MISSING:
+            default = "required"
+        else:
+            default = "none" if declared.default in (None, "", ()) else f"`{_shown(declared.default)}`"
+        kinds = _alternatives(hints[declared.name])
+        kind = "list" if typing.get_origin(kinds[0]) is tuple else kinds[0].__name__.lower().replace("str", "text")
+        lines.append(f"| `{declared.name}` | {kind} | {default} | {declared.metadata.get('help', '')} |")
+    return "\n".join(lines) + "\n"
+
+
+def _shown(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -2,26 +2,52 @@
 """One database, two doors: `read()` and `write()`.
 
     database = Database("sqlite:////var/lib/troth/server.db")
-    database.create(Base.metadata)
     with database.write() as session:      # one transaction; commits at the end, rolls back on an error
         session.add(row)
 
-On SQLite, `write()` takes the write lock at its beginning (BEGIN IMMEDIATE), so that what it read stays true until
-it commits; other databases get their default isolation, and constraints decide races.  An engine must not cross a
-fork: make the `Database` in the worker.
+A reader sees one state of the database until it ends.  On SQLite, `write()` takes the write lock at its beginning
+(BEGIN IMMEDIATE), so that what it read stays true until it commits.  On PostgreSQL and MariaDB each statement of a
+writer sees what is committed by then (READ COMMITTED): a row is locked first and read after, and constraints decide
+races.  Two writers may still wait for each other; the database then breaks one off, and `transact` begins it anew.
+
+An engine must not cross a fork: make the `Database` in the worker.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import random
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, MetaData, create_engine, event, text
-from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.exc import (
+    ArgumentError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    ProgrammingError,
+    SQLAlchemyError,
+)
+from sqlalchemy.exc import TimeoutError as NoConnectionError
 from sqlalchemy.orm import Session
 
 from trust.errors import SettingsError, UnavailableError
+
+R = TypeVar("R")
+
+#: How often `transact` tries.
+_ATTEMPTS = 10
+# PostgreSQL's serialization failure and deadlock; MySQL's deadlock, lock wait timeout, and the savepoint that went
+# with the transaction when it was broken off.
+_BROKEN_OFF = {"40001", "40P01", 1213, 1205, 1305}
+# All that is not about the values: no connection, no such table, no right to it.
+_FAILURES = (OperationalError, ProgrammingError, InterfaceError, InternalError, NoConnectionError)
+
+
+class BrokenOffError(UnavailableError):
+    """The database broke a transaction off in favour of another; nothing of it was kept, and it may be tried anew."""
 
 
 class Database:
@@ -41,17 +67,6 @@ class Database:
             # Without the URL itself: it may hold a password.
             raise SettingsError(f"the database URL cannot be used: {type(error).__name__}") from error
 
-    def create(self, metadata: MetaData) -> None:
-        """Create the tables of `metadata` that are not there yet.
-
-        Raises:
-            UnavailableError: the database cannot be reached or written.
-        """
-        try:
-            metadata.create_all(self.engine)
-        except SQLAlchemyError as error:
-            raise UnavailableError(f"the database cannot be used: {_cause(error)}") from error
-
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A session that sees one state of the database and changes nothing."""
@@ -65,6 +80,24 @@ class Database:
         with self._session(write=True) as session:
             yield session
             session.commit()
+
+    def transact(self, work: Callable[[Session], R]) -> R:
+        """Do `work` within `write()`; from its beginning again if the database broke it off for another's sake.
+
+        Args:
+            work: changes nothing but the database, since it may be done several times.
+
+        Raises:
+            BrokenOffError: it was broken off every time.
+        """
+        for attempt in range(1, _ATTEMPTS):
+            try:
+                with self.write() as session:
+                    return work(session)
+            except BrokenOffError:
+                time.sleep(random.uniform(0, 0.02 * attempt))  # noqa: S311  # no secret
+        with self.write() as session:
+            return work(session)
 
     def ping(self) -> None:
         """Ask the database for an answer.
@@ -86,18 +119,29 @@ class Database:
                 connection.execution_options(troth_write=write)
                 with Session(bind=connection, expire_on_commit=False) as session:
                     yield session
-        except OperationalError as error:
-            raise UnavailableError(f"the database does not answer: {_cause(error)}") from error
+        except _FAILURES as error:
+            if is_broken_off(error):
+                raise BrokenOffError("the database is busy; try again") from error
+            raise UnavailableError(f"the database does not answer: {cause(error)}") from error
 
 
-def _cause(error: SQLAlchemyError) -> str:
-    # The driver's own words: SQLAlchemy's would add the statement and its parameters.
+def cause(error: SQLAlchemyError) -> str:
+    """What the driver says; SQLAlchemy's own words would add the statement and its parameters."""
     return str(getattr(error, "orig", None) or type(error).__name__)
+
+
+def is_broken_off(error: SQLAlchemyError) -> bool:
+    """Whether the database broke the transaction off in favour of another."""
+    original = getattr(error, "orig", None)
+    return original is not None and (
+        getattr(original, "sqlstate", None) in _BROKEN_OFF
+        or (bool(original.args) and original.args[0] in _BROKEN_OFF)
+    )
 
 
 def _open(url: str) -> Engine:
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True, hide_parameters=True)
+        return _isolated(create_engine(url, pool_pre_ping=True, hide_parameters=True))
     engine = create_engine(url, hide_parameters=True, connect_args={"timeout": 30})
 
     @event.listens_for(engine, "connect")
@@ -110,5 +154,16 @@ def _open(url: str) -> Engine:
     def _begin(connection: Connection) -> None:
         write = connection.get_execution_options().get("troth_write", True)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    return engine
+
+
+def _isolated(engine: Engine) -> Engine:
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        write = connection.get_execution_options().get("troth_write", True)
+        # MariaDB's default, REPEATABLE READ, would show a writer an old state and lock the gaps between rows.
+        level = "READ COMMITTED" if write else "REPEATABLE READ, READ ONLY"
+        connection.exec_driver_sql(f"SET TRANSACTION ISOLATION LEVEL {level}")
 
     return engine

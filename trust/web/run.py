@@ -11,7 +11,7 @@ import logging
 import re
 import ssl
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from flask import Flask
 from gunicorn.app.base import BaseApplication
 
 from trust.errors import SettingsError, TrustError
+from trust.web.worker import Worker
 
 _LISTEN = re.compile(r"(?:[^\s:/\[\]]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
 
@@ -38,6 +39,7 @@ def run(
     factory: Callable[[], Flask],
     *,
     listen: str,
+    http2_listen: str | None = None,
     tls: Tls | None,
     workers: int = 2,
     threads: int = 8,
@@ -49,6 +51,8 @@ def run(
         name: the service's name, for logs.
         factory: makes the app; called once in each worker.
         listen: `host:port`.
+        http2_listen: a second address, or `listen` again; HTTP/2 is offered at both then.  One process serves both,
+            with one app, so that they start and stop together.
         tls: certificate and key, or None for plain HTTP.
         workers: processes.
         threads: threads in each.
@@ -58,14 +62,15 @@ def run(
         SettingsError: the address, the certificate or the key cannot be used.  A service never falls back to plain
             HTTP, nor to another address.
     """
-    if not _LISTEN.fullmatch(listen):
-        raise SettingsError(f"listen must be host:port, not {listen[:80]!r}")
+    for address in (listen, http2_listen):
+        if address is not None and not _LISTEN.fullmatch(address):
+            raise SettingsError(f"listen must be host:port, not {address[:80]!r}")
     options: dict[str, Any] = {
         "bind": listen,
         "proc_name": name,
         "workers": workers,
         "threads": threads,
-        "worker_class": "gthread",
+        "worker_class": Worker,
         "timeout": timeout,
         "graceful_timeout": 20,
         "keepalive": 30,
@@ -75,8 +80,11 @@ def run(
         "forwarder_headers": "",
         "control_socket_disable": True,
     }
+    if http2_listen is not None:
+        # An idle HTTP/2 connection keeps a thread, and a worker from stopping, until it is closed.
+        options |= {"bind": list(dict.fromkeys((listen, http2_listen))), "http_protocols": "h2,h1", "keepalive": 5}
     if tls is not None:
-        _check(tls)
+        check_tls(tls)
         options |= {
             "certfile": str(tls.certificate),
             "keyfile": str(tls.key),
@@ -88,26 +96,12 @@ def run(
     _Server(factory, options).run()
 
 
-def configure_logging(level: str = "INFO") -> None:
-    """Log to standard error, one line a record."""
-    logging.basicConfig(
-        level=level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True
-    )
+def check_tls(tls: Tls) -> None:
+    """Whether the files can be used.
 
-
-def complain(name: str, error: TrustError) -> int:
-    """Print why `name` cannot start, in one sentence, and return the exit status."""
-    print(f"{name}: {error}", file=sys.stderr)
-    return 1
-
-
-def _context(config: Any, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
-    context = default()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
-
-
-def _check(tls: Tls) -> None:
+    Raises:
+        SettingsError: one cannot.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         context.load_cert_chain(tls.certificate, tls.key, password="")  # an encrypted key must not ask on a terminal
@@ -118,6 +112,37 @@ def _check(tls: Tls) -> None:
             context.load_verify_locations(tls.client_ca)
         except (OSError, ssl.SSLError) as error:
             raise SettingsError(f"the clients' CA certificate {tls.client_ca} cannot be used: {error}") from error
+
+
+def configure_logging(level: str = "INFO") -> None:
+    """Log to standard error, one line a record."""
+    logging.basicConfig(
+        level=level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True
+    )
+    logging.getLogger("alembic").setLevel("WARNING")  # it tells its life at every start
+
+
+def complain(name: str, error: TrustError) -> int:
+    """Print why `name` cannot start, in one sentence, and return the exit status."""
+    print(f"{name}: {error}", file=sys.stderr)
+    return 1
+
+
+def report(name: str, problems: Sequence[str], notes: Sequence[str]) -> int:
+    """Print all that is wrong with the settings of `name`, and what is only noteworthy; return the exit status."""
+    for problem in problems:
+        print(f"{name}: {problem}")
+    for note in notes:
+        print(f"{name}: note: {note}")
+    if not problems:
+        print(f"{name}: nothing is wrong with the settings")
+    return 1 if problems else 0
+
+
+def _context(config: Any, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+    context = default()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
 
 
 class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types

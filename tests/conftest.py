@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all tests share: the marker `client`, databases, and hypothesis without chance.
+
+A test that talks to a real client or database says which, by the name of a Debian package:
+
+    @pytest.mark.client("docker.io", "notary")
+    def test_…
+
+Where one is missing the test is left out, and the last lines of the run say so and name the packages.  In CI
+(`CI=true` in the environment) a missing client fails the test instead: nothing is left out there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+from databases import MARIADB, database_url, mariadb_server, postgres, postgresql_server
+
+__all__ = ["database_url", "mariadb_server", "postgresql_server"]  # fixtures for all tests
+
+hypothesis.settings.register_profile("ci", derandomize=True, deadline=None, database=None)
+hypothesis.settings.load_profile("ci")
+
+#: Debian package -> a program that comes with it.
+PROGRAMS = {
+    "docker.io": Path("/usr/sbin/dockerd"),
+    "notary": Path("/usr/bin/notary"),
+    "skopeo": Path("/usr/bin/skopeo"),
+    "docker-registry": Path("/usr/bin/docker-registry"),
+    "postgresql": postgres(),
+    "mariadb-server": MARIADB,
+}
+_LEFT_OUT = pytest.StashKey[Counter[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin with nothing left out."""
+    config.stash[_LEFT_OUT] = Counter()
+
+
+@pytest.hookimpl(tryfirst=True)  # before fixtures start the clients
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Leave out a test whose client is missing; in CI, fail it."""
+    needed = [package for marker in item.iter_markers("client") for package in marker.args]
+    missing = sorted({obstacle for package in needed if (obstacle := _obstacle(package))})
+    if not missing:
+        return
+    if os.environ.get("CI", "").lower() in ("true", "1", "yes"):
+        pytest.fail(f"in CI nothing is left out, but this is missing: {', '.join(missing)}", pytrace=False)
+    item.config.stash[_LEFT_OUT].update(missing)
+    pytest.skip(f"missing: {', '.join(missing)}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say what was left out, and what would bring it."""
+    left_out = config.stash[_LEFT_OUT]
+    if left_out:
+        terminalreporter.section("left out", yellow=True)
+        for missing, count in sorted(left_out.items()):
+            terminalreporter.line(f"tests with real clients and databases, for want of {missing}: {count}")
+        terminalreporter.line("`make test` as root installs Debian packages that are missing.")
+
+
+def _obstacle(package: str) -> str | None:
+    if not PROGRAMS[package].exists():
+        return f"the Debian package {package}"
+    if package == "docker.io" and os.geteuid() != 0:
+        return "root, which docker's engine needs"
+    return None

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The documentation says what the code does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import reference
+
+ROOT = Path(__file__).parent.parent
+_LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
+
+
+def test_the_settings_reference_is_what_the_code_says() -> None:
+    assert reference.SETTINGS.read_text(encoding="utf-8") == reference.settings(), "run: python tests/reference.py"
+
+
+def test_every_relative_link_leads_somewhere() -> None:
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    broken = [
+        f"{page.relative_to(ROOT)}: {target}"
+        for page in pages
+        for target in _LINK.findall(page.read_text(encoding="utf-8"))
+        if not (page.parent / target).exists()
+    ]
+    assert not broken
