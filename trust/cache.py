@@ -16,6 +16,7 @@ import contextlib
 import fcntl
 import os
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -46,6 +47,7 @@ class MemoryCache:
 
     def __init__(self) -> None:
         self._files: dict[tuple[Gun, RoleName], tuple[int, bytes]] = {}
+        self._lock = threading.Lock()
 
     def load(self, gun: Gun, role: RoleName) -> bytes | None:
         """See `Cache`."""
@@ -53,8 +55,9 @@ class MemoryCache:
 
     def save(self, gun: Gun, role: RoleName, version: int, data: bytes) -> None:
         """See `Cache`."""
-        if version >= self._files.get((gun, role), (0, b""))[0]:
-            self._files[gun, role] = version, data
+        with self._lock:
+            if version >= self._files.get((gun, role), (0, b""))[0]:
+                self._files[gun, role] = version, data
 
     def drop(self, gun: Gun, role: RoleName) -> None:
         """See `Cache`."""
@@ -92,7 +95,7 @@ class FileCache:
         """
         path = self._path(gun, role)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _make_folder(path.parent)
             with self._locked(gun):
                 kept = self.load(gun, role)
                 if kept is None or version >= _version(kept):
@@ -117,9 +120,12 @@ class FileCache:
 
     @contextlib.contextmanager
     def _locked(self, gun: Gun) -> Iterator[None]:
-        with (self._folder / "tuf" / gun / "metadata" / _LOCK).open("w") as lock:
+        lock = os.open(self._folder / "tuf" / gun / "metadata" / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+        finally:
+            os.close(lock)
 
 
 def _version(data: bytes) -> int:
@@ -127,6 +133,13 @@ def _version(data: bytes) -> int:
         return peek_version(data)
     except FormatError:
         return 0  # a damaged file protects nothing and may be replaced
+
+
+def _make_folder(folder: Path) -> None:
+    # One by one: `parents=True` would give the mode to the last of them only.
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -52,9 +52,14 @@ def decode(data: bytes) -> Any:
     if text.startswith("\ufeff"):
         raise FormatError("the JSON text begins with a byte order mark")
     try:
-        value = json.loads(text, parse_int=_integer, parse_float=_number, parse_constant=_constant)
         # Only an escape can bring a surrogate in; most files have none and skip the walk.
-        return _without_surrogates(value) if "\\ud" in text or "\\uD" in text else value
+        if "\\ud" not in text and "\\uD" not in text:
+            return json.loads(text, parse_int=_integer, parse_float=_number, parse_constant=_constant)
+        return _without_surrogates(
+            json.loads(
+                text, parse_int=_integer, parse_float=_number, parse_constant=_constant, object_pairs_hook=_members
+            )
+        )
     except RecursionError as error:
         raise FormatError("JSON nested too deeply") from error
     except ValueError as error:
@@ -130,7 +135,7 @@ def _constant(text: str) -> NoReturn:
 
 def _refuse(value: object) -> NoReturn:
     if isinstance(value, Decimal):
-        raise FormatError(f"json: unsupported value: {value}")
+        raise FormatError(f"json: unsupported value: {str(value)[:40]}")
     raise TypeError(f"{type(value).__name__} is not a JSON value")
 
 
@@ -139,13 +144,18 @@ def _unescape(match: re.Match[str]) -> str:
     return _RAW[escape] if len(escape) == 1 else chr(int(escape[1:], 16))
 
 
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # Replaced before the last of equal names wins: two names may become one.
+    return {_SURROGATE.sub("\ufffd", name): item for name, item in pairs}
+
+
 def _without_surrogates(value: Any) -> Any:
     if isinstance(value, str):
         return _SURROGATE.sub("\ufffd", value)
     if isinstance(value, list):
         return [_without_surrogates(item) for item in value]
     if isinstance(value, dict):
-        return {_without_surrogates(key): _without_surrogates(item) for key, item in value.items()}
+        return {name: _without_surrogates(item) for name, item in value.items()}
     return value
 
 

@@ -55,8 +55,8 @@ def check_signatures(delegator: Root | Targets, meta: NotaryMetadata[Any]) -> No
     if not meta.signatures:
         raise SignatureError("tuf: data has no signatures")
     result = delegator.get_verification_result(meta.role, meta.signed_bytes, meta.signatures)
-    # A bare key and a certificate for it have two IDs and are one key.
-    distinct = {key.canonical_id if isinstance(key, NotaryKey) else keyid for keyid, key in result.signed.items()}
+    # A bare key and a certificate for it have two IDs and are one key, and so has one key in two encodings.
+    distinct = {key.material if isinstance(key, NotaryKey) else keyid for keyid, key in result.signed.items()}
     if len(distinct) < result.threshold:
         raise SignatureError(
             f"valid signatures did not meet threshold for {meta.role}",
@@ -99,7 +99,7 @@ def check_root(
                 "could not rotate trust to a new trusted root: "
                 "failed to validate data with current trusted certificates"
             )
-    keys = (pins or Pins()).select(gun, keys, now, first=previous is None)
+    keys = (pins or Pins()).select(gun, keys, now, first=previous is None, allow_expired=allow_expired)
     if not _is_signed_by(root, keys, root.signed.roles["root"].threshold):
         raise SignatureError(_PATH + "failed to validate integrity of roots")
     if not allow_expired:

@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from tuf.api.metadata import Root, Snapshot, TargetFile, Targets, Timestamp
 
-from trust.errors import ExpiredError, NotFoundError
+from trust.errors import ExpiredError, NotFoundError, UntrustedError
 from trust.metadata import NotaryMetadata
 from trust.names import RELEASES, TARGETS, Gun, RoleName
 
@@ -53,7 +54,7 @@ class Target:
         return f"{algorithm}:{self.hashes[algorithm]}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Collection:
     """Verified metadata of one GUN.
 
@@ -62,7 +63,7 @@ class Collection:
         root, timestamp, snapshot: the top-level files.
         roles: `targets` and each delegation that could be verified.
         paths: the name prefixes that each of these roles may sign.
-        skipped: delegations that are expired or below threshold, with the reason; they say nothing.
+        skipped: delegations that are expired or below threshold, and how; they say neither yes nor no.
     """
 
     gun: Gun
@@ -71,7 +72,7 @@ class Collection:
     snapshot: NotaryMetadata[Snapshot]
     roles: Mapping[RoleName, NotaryMetadata[Targets]]
     paths: Mapping[RoleName, tuple[str, ...]]
-    skipped: Mapping[RoleName, str]
+    skipped: Mapping[RoleName, UntrustedError]
 
     def check_fresh(self, now: datetime) -> None:
         """All that the collection rests on is still valid at `now`.
@@ -116,12 +117,21 @@ class Collection:
             hashes: algorithm to hex of the content, all that are known.
             roles: which roles count.
         """
-        for role in roles:
-            meta = self.roles.get(role)
-            for name, file in meta.signed.targets.items() if meta else ():
-                if matches(file.hashes, hashes) and self._file(role, name) is not None:
+        for algorithm, encoded in hashes.items():
+            for role, name, file in self._by_hash.get((algorithm, encoded), ()):
+                if role in roles and matches(file.hashes, hashes) and self._file(role, name) is not None:
                     return True
         return False
+
+    @cached_property
+    def _by_hash(self) -> dict[tuple[str, str], list[tuple[RoleName, str, TargetFile]]]:
+        # A pull by digest asks for one of perhaps 100,000 targets.
+        found: dict[tuple[str, str], list[tuple[RoleName, str, TargetFile]]] = {}
+        for role, meta in self.roles.items():
+            for name, file in meta.signed.targets.items():
+                for item in file.hashes.items():
+                    found.setdefault(item, []).append((role, name, file))
+        return found
 
     def _file(self, role: RoleName, name: str) -> TargetFile | None:
         meta = self.roles.get(role)

@@ -117,6 +117,17 @@ class NotaryKey(Key):
         """
         return _load_public(self.keytype, self.public)
 
+    @property
+    def material(self) -> bytes:
+        """The public key itself, the same bytes however the metadata encodes it: what counts for a threshold.
+
+        Raises:
+            FormatError: see `public_key`.
+        """
+        return self.public_key.public_bytes(
+            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+
     def verify_signature(self, signature: Signature, data: bytes) -> None:
         """Check that one of the signatures under this key's ID is over `data`.
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509.verification import (
     Criticality,
@@ -26,13 +27,15 @@ from cryptography.x509.verification import (
 )
 from tuf.api.metadata import Root
 
-from trust.errors import FormatError, PinError
+from trust.errors import FormatError, InvalidError, PinError
 from trust.keys import NotaryKey
 from trust.names import Gun
 
 #: How far ahead a new certificate's beginning may lie: clocks differ.
 _CLOCK_SKEW = timedelta(days=1)
 _SERVER_AUTH = x509.oid.ExtendedKeyUsageOID.SERVER_AUTH
+#: What `cryptography` raises for the parts of a certificate that it reads late.
+_UNREADABLE = (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
 _ANY_USAGE = x509.oid.ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE
 
 
@@ -45,13 +48,25 @@ class Pins:
             root metadata) or the bare key's (as key files are named).
         ca: prefix of GUNs to a PEM bundle that the root's certificates must chain to.
         tofu: whether the first root of a GUN that no pin covers is believed.
+
+    Raises:
+        InvalidError: a bundle holds no certificates, or broken ones.
     """
 
     certs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     ca: Mapping[str, bytes] = field(default_factory=dict)
     tofu: bool = True
 
-    def select(self, gun: Gun, keys: Mapping[str, NotaryKey], now: datetime, *, first: bool) -> dict[str, NotaryKey]:
+    def __post_init__(self) -> None:
+        for prefix, bundle in self.ca.items():
+            try:
+                x509.load_pem_x509_certificates(bundle)
+            except ValueError as error:
+                raise InvalidError(f"the CA bundle pinned for {prefix!r} cannot be read: {error}") from error
+
+    def select(
+        self, gun: Gun, keys: Mapping[str, NotaryKey], now: datetime, *, first: bool, allow_expired: bool = False
+    ) -> dict[str, NotaryKey]:
         """Those of a root's keys that the pins allow.
 
         Args:
@@ -59,6 +74,8 @@ class Pins:
             keys: its valid root keys by ID, as `root_keys` gives them.
             now: the time for CA path checks.
             first: whether no earlier root is known, so that only pins or TOFU can vouch for it.
+            allow_expired: whether a certificate past its time is taken to a CA as at its end, as for a root that is
+                being replaced.
 
         Raises:
             PinError: none is allowed.
@@ -67,7 +84,7 @@ class Pins:
         if (ids := self._ids(gun)) is not None:
             allowed = {i: key for i, key in keys.items() if i in ids or key.canonical_id in ids}
         elif (bundle := self._bundle(gun)) is not None:
-            allowed = {i: key for i, key in keys.items() if _chains_to(bundle, key.certificates, now)}
+            allowed = {i: key for i, key in keys.items() if _chains_to(bundle, key.certificates, now, allow_expired)}
         elif first and not self.tofu:
             raise PinError("could not validate the path to a trusted root: invalid trust pinning specified")
         if not allowed:
@@ -115,13 +132,13 @@ def _may_sign_root(key: NotaryKey, gun: Gun, now: datetime, *, allow_expired: bo
     try:
         leaf, *others = key.certificates
         key.public_key  # noqa: B018  # checks kind, curve and size
-    except FormatError:
-        return False
-    if _is_ca(leaf) or not all(_is_ca(other) for other in others):
+        if _is_ca(leaf) or not all(_is_ca(other) for other in others):
+            return False
+        if isinstance(leaf.signature_hash_algorithm, hashes.SHA1):
+            return False
+    except (FormatError, *_UNREADABLE):
         return False
     if leaf.not_valid_before_utc >= leaf.not_valid_after_utc:
-        return False
-    if isinstance(leaf.signature_hash_algorithm, hashes.SHA1):
         return False
     if not allow_expired and (leaf.not_valid_after_utc < now or leaf.not_valid_before_utc > now + _CLOCK_SKEW):
         return False
@@ -129,7 +146,10 @@ def _may_sign_root(key: NotaryKey, gun: Gun, now: datetime, *, allow_expired: bo
 
 
 def _names(leaf: x509.Certificate, gun: Gun) -> bool:
-    names = leaf.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+    try:
+        names = leaf.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+    except _UNREADABLE:
+        return False
     name = str(names[0].value) if names else ""
     return name == gun or (name.endswith("*") and gun.startswith(name.rstrip("*")))
 
@@ -137,20 +157,22 @@ def _names(leaf: x509.Certificate, gun: Gun) -> bool:
 def _is_ca(certificate: x509.Certificate) -> bool:
     try:
         return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except (x509.ExtensionNotFound, ValueError):
+    except x509.ExtensionNotFound:
         return False
 
 
-def _chains_to(bundle: bytes, certificates: list[x509.Certificate], now: datetime) -> bool:
+def _chains_to(bundle: bytes, certificates: list[x509.Certificate], now: datetime, allow_expired: bool) -> bool:
     """Whether the leaf chains to the bundle through the intermediates beside it (§6.2 step 3)."""
     leaf, *intermediates = certificates
+    if allow_expired:
+        now = min(now, leaf.not_valid_after_utc)
     try:
         usage = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
         if _SERVER_AUTH not in usage and _ANY_USAGE not in usage:
             return False  # the reference verifies with Go's default usage
     except x509.ExtensionNotFound:
         pass
-    except ValueError:
+    except _UNREADABLE:
         return False
     authority = ExtensionPolicy.permit_all().require_present(x509.BasicConstraints, Criticality.AGNOSTIC, _must_be_ca)
     verifier = (

@@ -29,6 +29,7 @@ from trust.collection import Collection
 from trust.errors import (
     DelegationError,
     ExpiredError,
+    FormatError,
     NotFoundError,
     RollbackError,
     RotationError,
@@ -38,6 +39,7 @@ from trust.errors import (
 )
 from trust.metadata import (
     NotaryMetadata,
+    parse,
     parse_root,
     parse_snapshot,
     parse_targets,
@@ -137,20 +139,24 @@ class Reader:
                 raise
             for version in range(first, last):
                 previous = link.signed
-                link = parse_root(self._source.fetch(self.gun, f"{version}.root", ROOT_LIMIT))
+                link = self._link(version)
                 if link.signed.version != version:
                     raise RollbackError(f"root {version} says that it is version {link.signed.version}") from None
                 check_root(link, self.gun, now, previous=previous, pins=self._pins, allow_expired=True)
             check_root(newest, self.gun, now, previous=link.signed, pins=self._pins)
         if newest.signed.version == trusted.signed.version and newest.to_bytes() != trusted.to_bytes():
             raise RollbackError("there are two different roots of the same version")
-        for role in (TIMESTAMP, SNAPSHOT):
-            before, after = trusted.signed.roles[role], newest.signed.roles[role]
-            if set(before.keyids) != set(after.keyids):
-                # Versions made by a replaced key no longer bind: how a fast-forward is undone (TUF 5.3.11).
-                self._cache.drop(self.gun, role)
         self._keep(newest)
         return newest
+
+    def _link(self, version: int) -> NotaryMetadata[Root]:
+        try:
+            return parse_root(self._source.fetch(self.gun, f"{version}.root", ROOT_LIMIT))
+        except NotFoundError as error:
+            # Not "no trust data": there is a root, but nothing that leads to it.
+            raise RotationError(
+                f"could not rotate trust to a new trusted root: the server has no root {version}"
+            ) from error
 
     def _update(self, root: NotaryMetadata[Root], now: datetime) -> Collection:
         timestamp = self._timestamp(root, now)
@@ -167,12 +173,11 @@ class Reader:
         snapshot = self._snapshot(root, timestamp, now)
         roles: dict[RoleName, NotaryMetadata[Targets]] = {}
         paths: dict[RoleName, tuple[str, ...]] = {TARGETS: ("",)}
-        skipped: dict[RoleName, str] = {}
+        skipped: dict[RoleName, UntrustedError] = {}
         waiting: list[tuple[RoleName, Root | Targets]] = [(TARGETS, root.signed)]
         while waiting:
             role, delegator = waiting.pop()
-            if role not in snapshot.signed.meta:  # never so for targets: the snapshot's form demands it
-                skipped[role] = "the snapshot does not name it"
+            if role not in snapshot.signed.meta:  # delegated, and nothing signed yet; never so for targets
                 continue
             if len(roles) + len(skipped) >= MAX_ROLES:
                 raise DelegationError(f"more than {MAX_ROLES} delegations")
@@ -181,7 +186,7 @@ class Reader:
             except (ExpiredError, SignatureError) as error:
                 if role == TARGETS:
                     raise
-                skipped[role] = error.message
+                skipped[role] = error
                 continue
             roles[role] = meta
             children = meta.signed.delegations.roles if meta.signed.delegations else None
@@ -204,11 +209,8 @@ class Reader:
         meta = parse_timestamp(data)
         check_signatures(root.signed, meta)
         check_fresh(meta, now)
-        check_version(meta, _version(kept))
-        if data != kept:
-            if meta.signed.version == _version(kept):
-                raise RollbackError("there are two different timestamps of the same version")
-            self._keep(meta)
+        self._check_not_older(root.signed, meta, kept)
+        self._keep(meta, kept)
         return meta
 
     def _snapshot(
@@ -219,9 +221,9 @@ class Reader:
         meta = parse_snapshot(self._described(SNAPSHOT, entry, kept))
         check_signatures(root.signed, meta)
         check_fresh(meta, now)
-        check_version(meta, _version(kept))
+        self._check_not_older(root.signed, meta, kept)
         check_described(ROOT, root.to_bytes(), meta.signed.meta[ROOT])
-        self._keep(meta)
+        self._keep(meta, kept)
         return meta
 
     def _targets(
@@ -230,9 +232,9 @@ class Reader:
         kept = self._cache.load(self.gun, role)
         meta = parse_targets(role, self._described(role, entry, kept))
         check_signatures(delegator, meta)
-        check_version(meta, _version(kept))
+        self._check_not_older(delegator, meta, kept)
         check_fresh(meta, now)
-        self._keep(meta)
+        self._keep(meta, kept)
         return meta
 
     def _described(self, role: RoleName, entry: MetaFile, kept: bytes | None) -> bytes:
@@ -254,12 +256,39 @@ class Reader:
         check_described(role, data, entry)
         return data
 
+    def _check_not_older(self, delegator: Root | Targets, meta: NotaryMetadata[Any], kept: bytes | None) -> None:
+        """`meta` is not behind the kept file, unless that one's keys were replaced.
+
+        What a replaced key signed binds no more: so a fast-forward is undone by new keys (TUF 5.3.11).
+        """
+        least = _version(kept)
+        if kept is None or meta.to_bytes() == kept or meta.signed.version > least:
+            return
+        if meta.signed.version == least and meta.role != TIMESTAMP:
+            return
+        if _is_signed(delegator, meta.role, kept):
+            check_version(meta, least)
+            raise RollbackError("there are two different timestamps of the same version")
+        self._cache.drop(self.gun, meta.role)
+
     def _is_wanted(self, role: RoleName) -> bool:
         return self._roles is None or any(w == role or w.startswith(role + "/") for w in self._roles)
 
-    def _keep(self, meta: NotaryMetadata[Any]) -> None:
-        self._cache.save(self.gun, meta.role, meta.signed.version, meta.to_bytes())
+    def _keep(self, meta: NotaryMetadata[Any], kept: bytes | None = None) -> None:
+        if meta.to_bytes() != kept:
+            self._cache.save(self.gun, meta.role, meta.signed.version, meta.to_bytes())
 
 
 def _version(kept: bytes | None) -> int:
-    return peek_version(kept) if kept is not None else 0
+    try:
+        return peek_version(kept) if kept is not None else 0
+    except FormatError:
+        return 0  # a damaged file protects nothing and will be replaced
+
+
+def _is_signed(delegator: Root | Targets, role: RoleName, kept: bytes) -> bool:
+    try:
+        check_signatures(delegator, parse(role, kept))
+    except UntrustedError:
+        return False
+    return True

@@ -1,41 +1,52 @@
 # SPDX-License-Identifier: Apache-2.0
-"""HTTP to a notary server: metadata in, nothing believed (NOTARY_V1 §2.1, §5.1).
+"""HTTP to a notary server: metadata in and out, nothing believed (NOTARY_V1 §2, §5.1).
 
     server = NotaryServer("https://localhost:5000", ca=Path("var/ca/ca.crt"), credentials=("alice", password))
     server.fetch(Gun("localhost:5000/library/app"), "timestamp", limit=2**20)
+    server.publish(gun, {RoleName("targets/releases"): data})
 
 A 401 is answered once with a token from the realm that the challenge names.  Credentials go only to an https realm
-when the server is https; redirects are not followed, and proxies of the environment are not used.
+when the server is https; redirects are not followed, and proxies of the environment are not used (trust.site).
 """
 
 from __future__ import annotations
 
 import json
-import re
-import ssl
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote
 
-import urllib3
+from trust.errors import (
+    ConflictError,
+    DeniedError,
+    FormatError,
+    InvalidError,
+    NotFoundError,
+    UnauthorizedError,
+    UnavailableError,
+)
+from trust.keys import NotaryKey
+from trust.names import Gun, RoleName
+from trust.site import SMALL, Answer, Site, read
 
-from trust.errors import InvalidError, NotFoundError, SizeError, UnauthorizedError, UnavailableError
-from trust.names import Gun
+#: What one may do with a collection: the actions of a token's scope.
+_PULL, _PUSH, _ALL = "pull", "push,pull", "*"
 
-#: Error and token answers are read up to here.
-_SMALL = 64 * 2**10
-_CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
+
+class RefusedPublishError(InvalidError):
+    """The server refuses what was published; the message is its own."""
 
 
 class NotaryServer:
-    """A notary server to read from.
+    """A notary server to read from and to publish to.
 
     Args:
         url: its base address; metadata is below `<url>/v2/<gun>/_trust/tuf/`.
-        ca: PEM file of the CA that its certificate must come from; None: the system's.
-        credentials: user and password for the token realm.
+        ca: PEM file of the CA that its certificate must come from, or several; None: the system's.
+        credentials: user and password for the token realm; the user `<token>` has an identity token for password.
         token: gives a bearer token for a GUN without asking a realm; it wins over `credentials`.
         timeout: seconds to wait for a connection, and between bytes.
 
@@ -47,27 +58,15 @@ class NotaryServer:
         self,
         url: str,
         *,
-        ca: Path | None = None,
+        ca: Path | Sequence[Path] | None = None,
         credentials: tuple[str, str] | None = None,
         token: Callable[[Gun], str] | None = None,
         timeout: float = 10.0,
     ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-            raise InvalidError("the notary server's address must be an http or https URL")
-        self.url = url.rstrip("/")
-        self._secure = parts.scheme == "https"
-        self._credentials = credentials
+        files = (ca,) if isinstance(ca, Path) else tuple(ca or ())
+        self._site = Site(url, ca=files, credentials=credentials, timeout=timeout)
+        self.url = self._site.url
         self._token = token
-        self._tokens: dict[Gun, str] = {}
-        try:
-            context = ssl.create_default_context(cafile=str(ca) if ca else None)
-        except (OSError, ssl.SSLError) as error:
-            raise InvalidError(f"the CA file {ca} cannot be read: {error}") from error
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        self._http = urllib3.PoolManager(
-            ssl_context=context, timeout=timeout, retries=urllib3.Retry(total=1, redirect=0, status=0), maxsize=8
-        )
 
     def fetch(self, gun: Gun, name: str, limit: int) -> bytes:
         """The file `<name>.json` of a collection.
@@ -83,86 +82,121 @@ class NotaryServer:
             UnauthorizedError: the server wants other credentials.
             UnavailableError: no answer, or one that says nothing.
         """
-        url = f"{self.url}/v2/{quote(gun, safe='/:')}/_trust/tuf/{quote(name, safe='/')}.json"
-        bearer = self._token(gun) if self._token else self._tokens.get(gun)
-        with self._get(url, bearer) as response:
-            if response.status != 401 or self._token:
-                return self._read(response, gun, name, limit)
-            challenge = response.headers.get("WWW-Authenticate", "")
-        self._tokens[gun] = self._new_token(challenge, gun)
-        with self._get(url, self._tokens[gun]) as response:
-            return self._read(response, gun, name, limit)
+        with self._request("GET", gun, f"{quote(name, safe='/')}.json", _PULL) as answer:
+            if answer.status == 404:
+                raise NotFoundError(f"{self.url} does not have trust data for {gun}", detail={"file": name})
+            if answer.status in (401, 403):
+                raise UnauthorizedError(f"{self.url} does not let these credentials read {gun}")
+            if answer.status != 200:
+                raise UnavailableError(f"{self.url} answered {answer.status} for {name} of {gun}")
+            return read(answer, limit, name)
 
-    def _read(self, response: urllib3.BaseHTTPResponse, gun: Gun, name: str, limit: int) -> bytes:
-        if response.status == 404:
-            raise NotFoundError(f"{self.url} does not have trust data for {gun}", detail={"file": name})
-        if response.status in (401, 403):
-            raise UnauthorizedError(f"{self.url} does not let these credentials read {gun}")
-        if response.status != 200:
-            raise UnavailableError(f"{self.url} answered {response.status} for {name} of {gun}")
-        return _limited(response, limit, name)
+    def publish(self, gun: Gun, files: Mapping[RoleName, bytes]) -> None:
+        """Send new files; all of them become current, or none (NOTARY_V1 §2.2).
 
-    def _new_token(self, challenge: str, gun: Gun) -> str:
-        scheme, _, rest = challenge.partition(" ")
-        values = dict(_CHALLENGE.findall(rest))
-        realm = urlsplit(values.get("realm", ""))
-        if scheme.lower() != "bearer" or realm.scheme not in ("http", "https"):
-            raise UnauthorizedError(f"{self.url} asks for authentication in a way that is not understood")
-        if self._secure and realm.scheme != "https":
-            raise UnauthorizedError(f"{self.url} sends credentials to an address without TLS; refused")
-        query = urlencode({"service": values.get("service", ""), "scope": f"repository:{gun}:pull"})
-        headers = {}
-        if self._credentials is not None:
-            headers = urllib3.make_headers(basic_auth=":".join(self._credentials))
-        with self._get(f"{realm.geturl()}{'&' if realm.query else '?'}{query}", None, headers) as response:
-            if response.status != 200:
-                raise UnauthorizedError(f"the token service {realm.netloc} refused the credentials")
-            body = _limited(response, _SMALL, "token")
+        Args:
+            gun: the collection.
+            files: by role; only what changed.
+
+        Raises:
+            ConflictError: somebody else has published these versions first.
+            RefusedPublishError: the server does not accept them, and says why.
+            UnauthorizedError: the server wants other credentials.
+            DeniedError: this user may not publish here.
+            UnavailableError: no answer, or one that says nothing.
+        """
+        boundary = secrets.token_hex(30)
+        body = b"".join(
+            f'--{boundary}\r\nContent-Disposition: form-data; name="files"; filename="{role}"\r\n'
+            "Content-Type: application/octet-stream\r\n\r\n".encode()
+            + data
+            + b"\r\n"
+            for role, data in files.items()
+        )
+        body += f"--{boundary}--\r\n".encode()
+        headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+        with self._request("POST", gun, "", _PUSH, body, headers) as answer:
+            self._check(answer, gun, "publish")
+
+    def key(self, gun: Gun, role: RoleName) -> NotaryKey:
+        """The key with which the server signs `role`, timestamp or snapshot; made if there is none (§2.3).
+
+        Raises:
+            UnauthorizedError: the server wants other credentials.
+            DeniedError: this user may not have it.
+            UnavailableError: no answer, or something else than a key.
+        """
+        with self._request("GET", gun, f"{role}.key", _PUSH) as answer:
+            return self._read_key(answer, gun, role)
+
+    def rotate_key(self, gun: Gun, role: RoleName) -> NotaryKey:
+        """A new key for `role`; it is in use as soon as a root that names it is published (§2.3).
+
+        Raises:
+            UnauthorizedError: the server wants other credentials.
+            DeniedError: this user may not rotate keys.
+            UnavailableError: no answer, or something else than a key.
+        """
+        with self._request("POST", gun, f"{role}.key", _ALL, b"") as answer:
+            return self._read_key(answer, gun, role)
+
+    def delete(self, gun: Gun) -> None:
+        """Delete all trust data of a collection; it is no error if there is none (§2.4).
+
+        Raises:
+            UnauthorizedError: the server wants other credentials.
+            DeniedError: this user may not delete it.
+            UnavailableError: no answer, or one that says nothing.
+        """
+        with self._request("DELETE", gun, "", _ALL) as answer:
+            self._check(answer, gun, "delete")
+
+    def _request(
+        self,
+        method: str,
+        gun: Gun,
+        file: str,
+        actions: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> AbstractContextManager[Answer]:
+        sent = dict(headers or {})
+        if self._token:
+            sent["Authorization"] = f"Bearer {self._token(gun)}"
+        path = f"/v2/{quote(gun, safe='/:')}/_trust/tuf/{file}"
+        return self._site.request(method, path, scope=f"repository:{gun}:{actions}", body=body, headers=sent)
+
+    def _read_key(self, answer: Answer, gun: Gun, role: RoleName) -> NotaryKey:
+        self._check(answer, gun, f"give the {role} key of")
         try:
-            answer: Any = json.loads(body)
-            token = answer.get("token") or answer.get("access_token")
-        except (ValueError, AttributeError) as error:
-            raise UnavailableError(
-                f"the token service {realm.netloc} answered something else than a token"
-            ) from error
-        if not isinstance(token, str):
-            raise UnavailableError(f"the token service {realm.netloc} answered without a token")
-        return token
+            decoded: Any = json.loads(read(answer, SMALL, f"{role}.key"))
+            key = NotaryKey.from_dict("", decoded)
+            return NotaryKey.from_public(key.keytype, key.public)
+        except (ValueError, FormatError) as error:
+            raise UnavailableError(f"{self.url} answered something else than a key") from error
 
-    @contextmanager
-    def _get(
-        self, url: str, bearer: str | None, headers: dict[str, str] | None = None
-    ) -> Iterator[urllib3.BaseHTTPResponse]:
-        headers = dict(headers or {})
-        if bearer:
-            headers["Authorization"] = f"Bearer {bearer}"
-        # One coding on the wire: the limits below count what arrives.
-        headers["Accept-Encoding"] = "identity"
-        try:
-            response = self._http.request(
-                "GET", url, headers=headers, preload_content=False, redirect=False, decode_content=False
-            )
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise UnavailableError(f"{self.url} does not answer: {_cause(error)}") from error
-        try:
-            yield response
-        finally:
-            response.drain_conn()
-            response.release_conn()
+    def _check(self, answer: Answer, gun: Gun, act: str) -> None:
+        if answer.status == 200:
+            return
+        code, message = _error(read(answer, SMALL, "error"))
+        if answer.status == 401:
+            raise UnauthorizedError(f"{self.url} does not let these credentials {act} {gun}")
+        if answer.status == 403:
+            raise DeniedError(f"{self.url} does not let this user {act} {gun}")
+        if code == "VERSION":
+            raise ConflictError(f"{self.url} has a newer version of {gun} already")
+        if answer.status in (400, 404, 413):
+            raise RefusedPublishError(f"{self.url} refuses to {act} {gun}: {message or f'status {answer.status}'}")
+        raise UnavailableError(f"{self.url} answered {answer.status} when asked to {act} {gun}")
 
 
-def _limited(response: urllib3.BaseHTTPResponse, limit: int, name: str) -> bytes:
+def _error(body: bytes) -> tuple[str, str]:
+    """Code and most telling message of an error's body (§2.2, §2.7)."""
     try:
-        data = response.read(limit + 1)
-    except (urllib3.exceptions.HTTPError, OSError) as error:
-        raise UnavailableError(f"the answer for {name} broke off: {_cause(error)}") from error
-    if len(data) > limit:
-        response.close()
-        raise SizeError(f"{name} is longer than the allowed {limit} bytes")
-    return data
-
-
-def _cause(error: Exception) -> str:
-    # urllib3 wraps the cause in an error that repeats the whole pool; the cause is what helps.
-    reason = getattr(error, "reason", None) or error
-    return f"{type(reason).__name__}: {str(reason).rpartition('>: ')[2] or reason}"
+        entry = json.loads(body)["errors"][0]
+        code, message, detail = entry["code"], entry.get("message", ""), entry.get("detail")
+        if isinstance(detail, dict) and "Error" in detail:
+            message = detail["Error"]["Msg"]
+        return str(code), str(message)[:500]
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return "", ""

@@ -268,6 +268,25 @@ class Verifier:
         return claims
 
 
+def authorities_in(certificates_pem: bytes) -> list[str]:
+    """The names of those certificates that are certificate authorities'.
+
+    Other verifiers of the protocol follow a chain from the token to an authority; `Verifier` knows keys only.
+
+    Raises:
+        SettingsError: the certificates cannot be used.
+    """
+    found = []
+    for certificate in _certificates(certificates_pem):
+        try:
+            constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
+        except (x509.ExtensionNotFound, ValueError):
+            continue
+        if constraints.ca:
+            found.append(certificate.subject.rfc4514_string())
+    return found
+
+
 def challenge(realm: str, service: str, access: Sequence[Access], error: str = "") -> str:
     """The value of `WWW-Authenticate` that tells a client where to get which token (REGISTRY_API §6.1).
 

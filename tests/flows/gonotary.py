@@ -149,6 +149,26 @@ class GoPair(_Pair):
             self._start([f"/usr/bin/notary-{program}", "-config", self.configuration(program)], port, secret)
 
 
+class GoAlone(_Pair):
+    """The original server without a signer and a database: it forgets everything, its keys first, when it ends."""
+
+    def _begin(self) -> None:
+        certificate, key = self.place.files["notary-server"]
+        configuration = {
+            "server": {
+                "http_addr": f"localhost:{self.place.port}",
+                "tls_cert_file": str(certificate),
+                "tls_key_file": str(key),
+            },
+            "trust_service": {"type": "local"},
+            "storage": {"backend": "memory"},
+            "logging": {"level": "info"},
+        }
+        path = self.folder / "go-alone.json"
+        path.write_text(json.dumps(configuration))
+        self._start(["/usr/bin/notary-server", "-config", path], self.place.port, {})
+
+
 class OurPair(_Pair):
     """Ours.
 

@@ -12,17 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from signerprocess import SignerProcess, payload
 
-from signer.models import Base
+from databases import KINDS, new_database
+from signer import migrations
 from signer.passphrases import Passphrases
 from signer.vault import Vault
+from signerprocess import SignerProcess, payload
 from trust.canonical import encode
 from trust.errors import DeniedError, InvalidError, NotFoundError
 from trust.keys import key_id
 from trust.keystore import KeyStore, Limits, MemoryKeyStore, check_payload
 from trust.names import ROOT, SNAPSHOT, TARGETS, TIMESTAMP, Gun, RoleName
 from trust.web.database import Database
+from trust.web.migrations import upgrade
 
 _NUMBERS = count(1)
 _NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -34,18 +36,19 @@ def signer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SignerProcess]:
         yield signer
 
 
-@pytest.fixture(params=["memory", "vault", "remote"])
+@pytest.fixture(params=["memory", *KINDS, "remote"])
 def keys(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[KeyStore]:
     if request.param == "memory":
         yield MemoryKeyStore()
-    elif request.param == "vault":
-        database = Database(f"sqlite:///{tmp_path}/keys.db")
-        database.create(Base.metadata)
-        yield Vault(database, Passphrases(None, {"NOTARY_SIGNER_DEFAULT": "secret"}), "default")
-        database.dispose()
-    else:
+    elif request.param == "remote":
         signer: SignerProcess = request.getfixturevalue("signer")
         yield signer.open_store()
+    else:  # the vault, in each kind of database
+        with new_database(request.param, request, tmp_path) as url:
+            database = Database(url)
+            upgrade(database, migrations)
+            yield Vault(database, Passphrases(None, {"NOTARY_SIGNER_DEFAULT": "secret"}), "default")
+            database.dispose()
 
 
 @pytest.fixture

@@ -1,0 +1,329 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a publisher changes: each act as a value, applied to a `Draft` of the next state.
+
+A change says what shall be, not how it was before: applied a second time it changes nothing.  So when somebody else
+has published in between, the same changes are applied to the new state (trust.repository).
+
+    draft = Draft(root, {TARGETS: targets})
+    SetTarget(TARGETS, "v1", "sha256:…", 528).apply(draft)
+    draft.changed
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from tuf.api.metadata import DelegatedRole, Delegations, Key, Role, Root, TargetFile, Targets
+
+from trust import canonical
+from trust.dialect import PrefixRole
+from trust.errors import FormatError, InvalidError, NotFoundError
+from trust.keys import NotaryKey
+from trust.names import RELEASES, ROOT, TARGETS, Digest, RoleName
+
+
+class Draft:
+    """The next state of a collection, while it is being made.
+
+    Args:
+        root: the present root's payload.
+        roles: the present payloads of targets and delegations; all are copied.
+        unsigned: those that too few keys have signed.  They are carried on by a `Witness` alone; any other change
+            begins such a role anew, so that nothing comes back that only a removed key has signed.
+
+    Attributes:
+        root: the next root's payload.
+        roles: the next payloads.
+        changed: the roles that must be signed anew.
+        removed: delegations that exist no longer.
+    """
+
+    def __init__(
+        self, root: Root, roles: Mapping[RoleName, Targets], unsigned: Mapping[RoleName, Targets] | None = None
+    ) -> None:
+        self.root = copy.deepcopy(root)
+        self.roles = {role: copy.deepcopy(payload) for role, payload in roles.items()}
+        self.unsigned = {role: copy.deepcopy(payload) for role, payload in (unsigned or {}).items()}
+        self.changed: set[RoleName] = set()
+        self.removed: set[RoleName] = set()
+
+    def targets(self, role: RoleName) -> Targets:
+        """The payload of `role`, an empty one if it is delegated and has none yet.
+
+        Raises:
+            NotFoundError: nobody delegates this role.
+        """
+        if role not in self.roles:
+            self.delegation(role)
+            before = self.unsigned.pop(role, None)
+            self.roles[role] = empty_targets(before.version if before else 0)
+        return self.roles[role]
+
+    def delegation(self, role: RoleName) -> DelegatedRole:
+        """How `role` is delegated.
+
+        Raises:
+            NotFoundError: it is not.
+        """
+        found = self.children(role.parent).get(role)
+        if found is None:
+            raise NotFoundError(f"there is no role {role}")
+        return found
+
+    def children(self, role: RoleName) -> dict[str, DelegatedRole]:
+        """The delegations that `role` makes, by name."""
+        payload = self.roles.get(role)
+        return dict((payload.delegations.roles if payload and payload.delegations else None) or {})
+
+    def write_delegations(
+        self, parent: RoleName, keys: Mapping[str, Key], roles: Mapping[str, DelegatedRole]
+    ) -> None:
+        """Let `parent` make just these delegations; keys that none of them names are left out."""
+        used = {keyid for role in roles.values() for keyid in role.keyids}
+        payload = self.targets(parent)
+        payload.delegations = Delegations({i: key for i, key in keys.items() if i in used}, dict(roles))
+        self.changed.add(parent)
+
+
+def empty_targets(version: int = 0) -> Targets:
+    """A payload without targets, as after `version`."""
+    payload = Targets(delegations=Delegations({}, {}))
+    payload.version = version  # python-tuf refuses 0, but at birth only
+    return payload
+
+
+class Change(Protocol):
+    """One act of a publisher."""
+
+    def apply(self, draft: Draft) -> None:
+        """Make the change, or nothing where all is so already.
+
+        Raises:
+            NotFoundError: it concerns a role that does not exist.
+            InvalidError: it cannot be done.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SetTarget:
+    """Let `role` sign that `name` is this content.
+
+    Attributes:
+        role: targets or a delegation.
+        name: the target's name: a tag.
+        hashes: algorithm to hex.
+        length: bytes of the content.
+        custom: what else is signed, as JSON; None keeps what stood there for the same content.
+
+    Raises:
+        InvalidError: `custom` or the name has a form that cannot be signed.
+    """
+
+    role: RoleName
+    name: str
+    hashes: Mapping[str, str]
+    length: int
+    custom: Any = None
+
+    def __post_init__(self) -> None:
+        try:
+            canonical.wire({self.name: self.custom})
+        except (FormatError, TypeError) as error:
+            raise InvalidError(f"the target {self.name!r} cannot be signed: {error}") from error
+
+    @classmethod
+    def of_digest(cls, role: RoleName, name: str, digest: Digest, length: int, custom: Any = None) -> SetTarget:
+        """A target as docker signs it: by the manifest's digest alone."""
+        return cls(role, name, {digest.algorithm: digest.encoded}, length, custom)
+
+    def apply(self, draft: Draft) -> None:
+        """See `Change`."""
+        _check_path(draft, self.role, self.name)
+        payload = draft.targets(self.role)
+        before = payload.targets.get(self.name)
+        same = before is not None and (before.hashes, before.length) == (dict(self.hashes), self.length)
+        custom = before.custom if self.custom is None and before is not None and same else self.custom
+        if before is not None and same and before.custom == custom:
+            return
+        kept = {} if custom is None else {"custom": custom}
+        payload.targets[self.name] = TargetFile(self.length, dict(self.hashes), self.name, kept)
+        draft.changed.add(self.role)
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveTarget:
+    """Let `role` no longer sign `name`."""
+
+    role: RoleName
+    name: str
+
+    def apply(self, draft: Draft) -> None:
+        """See `Change`."""
+        if self.role in draft.roles and draft.roles[self.role].targets.pop(self.name, None) is not None:
+            draft.changed.add(self.role)
+
+
+@dataclass(frozen=True, slots=True)
+class Delegate:
+    """Let `role` exist with these keys and paths, beside those that it has.
+
+    Attributes:
+        role: the delegation; its parent must exist.
+        keys: added.
+        paths: prefixes of names, added; `""` is all names.
+        threshold: how many of its keys must sign; None keeps it, or begins with 1.
+    """
+
+    role: RoleName
+    keys: tuple[NotaryKey, ...] = ()
+    paths: tuple[str, ...] = ()
+    threshold: int | None = None
+
+    def apply(self, draft: Draft) -> None:
+        """See `Change`."""
+        if not self.role.is_delegation:
+            raise InvalidError(f"{self.role} is not a delegation")
+        parent = draft.targets(self.role.parent)
+        roles = draft.children(self.role.parent)
+        before = roles.get(self.role)
+        keyids = list(before.keyids) if before else []
+        known = _canonical_ids(parent, keyids)
+        added = [key for key in self.keys if key.canonical_id not in known]
+        keyids += [key.keyid for key in added]
+        paths = list(dict.fromkeys([*((before.paths if before else None) or ()), *self.paths]))
+        threshold = self.threshold or (before.threshold if before else 1)
+        if threshold < 1 or len(keyids) < threshold:
+            raise InvalidError(f"{self.role} would need {threshold} signatures and have {len(keyids)} keys")
+        after = PrefixRole(self.role, keyids, threshold, terminating=False, paths=paths)
+        if before is not None and _facts(before) == _facts(after):
+            return
+        keys = {**(parent.delegations.keys if parent.delegations else {}), **{key.keyid: key for key in added}}
+        draft.write_delegations(self.role.parent, keys, roles | {self.role: after})
+        draft.removed.discard(self.role)
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveDelegationKeys:
+    """Let `role` no longer be signed by these keys; without any key left the role goes, too.
+
+    Attributes:
+        role: the delegation.
+        key_ids: canonical or TUF IDs.
+    """
+
+    role: RoleName
+    key_ids: frozenset[str]
+
+    def apply(self, draft: Draft) -> None:
+        """See `Change`."""
+        parent = draft.targets(self.role.parent)
+        roles = draft.children(self.role.parent)
+        before = roles.get(self.role)
+        if before is None or parent.delegations is None:
+            return
+        keys = parent.delegations.keys
+        left = [i for i in before.keyids if not {i, *_canonical_ids(parent, [i])} & self.key_ids]
+        if left == list(before.keyids):
+            return
+        if not left:
+            RemoveDelegation(self.role).apply(draft)
+            return
+        threshold = min(before.threshold, len(left))
+        roles[self.role] = PrefixRole(self.role, left, threshold, terminating=False, paths=list(before.paths or ()))
+        draft.write_delegations(self.role.parent, keys, roles)
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveDelegation:
+    """Let `role` and all below it exist no longer."""
+
+    role: RoleName
+
+    def apply(self, draft: Draft) -> None:
+        """See `Change`."""
+        parent = draft.targets(self.role.parent)
+        roles = draft.children(self.role.parent)
+        if roles.pop(self.role, None) is None or parent.delegations is None:
+            return
+        draft.write_delegations(self.role.parent, parent.delegations.keys, roles)
+        for role in [r for r in {**draft.roles, **draft.unsigned} if r == self.role or r.startswith(f"{self.role}/")]:
+            draft.roles.pop(role, None)
+            draft.unsigned.pop(role, None)
+            draft.removed.add(role)
+            draft.changed.discard(role)
+
+
+@dataclass(frozen=True, slots=True)
+class Witness:
+    """Sign the file of `role` anew as it is: after its keys have changed, or before it expires."""
+
+    role: RoleName
+
+    def apply(self, draft: Draft) -> None:
+        """See `Change`."""
+        if self.role in draft.unsigned:
+            draft.delegation(self.role)
+            draft.roles[self.role] = draft.unsigned.pop(self.role)
+        if self.role != ROOT:
+            draft.targets(self.role)
+        draft.changed.add(self.role)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaceKeys:
+    """Let root, targets, snapshot or timestamp be signed by these keys instead of those before.
+
+    Attributes:
+        role: one of the four.
+        keys: the new ones; those of root are certificates.
+        threshold: how many must sign; None keeps it.
+    """
+
+    role: RoleName
+    keys: tuple[NotaryKey, ...]
+    threshold: int | None = None
+
+    def apply(self, draft: Draft) -> None:
+        """See `Change`."""
+        before = draft.root.roles[self.role]
+        threshold = self.threshold or before.threshold
+        if threshold < 1 or len(self.keys) < threshold:
+            raise InvalidError(f"{self.role} would need {threshold} signatures and have {len(self.keys)} keys")
+        keyids = [key.keyid for key in self.keys]
+        if (list(before.keyids), before.threshold) == (keyids, threshold):
+            return
+        draft.root.roles[self.role] = Role(keyids, threshold)
+        draft.root.keys |= {key.keyid: key for key in self.keys}
+        if self.role != ROOT:  # the Go clients keep old root keys and drop others (NOTARY_V1 §6.4)
+            used = {keyid for role in draft.root.roles.values() for keyid in role.keyids}
+            for keyid in set(before.keyids) - used:
+                draft.root.keys.pop(keyid, None)
+        draft.changed.add(ROOT)
+        if self.role == TARGETS:
+            draft.changed.add(TARGETS)
+
+
+def add_signer(name: RoleName, keys: Iterable[NotaryKey]) -> list[Change]:
+    """The changes by which docker adds a signer: a role of its own, and a part in releases (NOTARY_V1 §6.7)."""
+    added = tuple(keys)
+    return [Delegate(name, added, ("",)), Delegate(RELEASES, added, ("",))]
+
+
+def _check_path(draft: Draft, role: RoleName, name: str) -> None:
+    while role.is_delegation:
+        if not draft.delegation(role).is_delegated_path(name):
+            raise InvalidError(f"{role} may not sign {name}: its paths do not allow it")
+        role = role.parent
+
+
+def _canonical_ids(parent: Targets, keyids: Iterable[str]) -> set[str]:
+    keys = parent.delegations.keys if parent.delegations else {}
+    return {key.canonical_id for i in keyids if isinstance(key := keys.get(i), NotaryKey)}
+
+
+def _facts(role: DelegatedRole) -> tuple[list[str], int, list[str]]:
+    return list(role.keyids), role.threshold, list(role.paths or ())

@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A person's keys: the folder that docker, notary and troth share (NOTARY_V1 §6.1).
+
+    folder = KeyFolder(Path("~/.docker/trust").expanduser(), from_environment(os.environ))
+    folder.held(role="root")
+    folder.add(generate_private("ecdsa"), role="targets", gun="localhost:5000/library/app")
+    folder.signer(key_id).sign(payload)
+
+One file a key, `private/<canonical ID>.key`, 0600 in folders of 0700.  Older layouts of the Go clients (folders below
+`private`, names with the role behind the ID) are read where they are.  A key is opened when it first signs, and its
+passphrase is asked for once.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from trust.ca import write_file
+from trust.errors import ConflictError, InvalidError, NotFoundError, UnavailableError
+from trust.keyfiles import KeyFile, PassphraseError, parse, seal
+from trust.keys import NotaryKey, NotarySigner, PrivateKey, public_key_of
+from trust.passphrases import ATTEMPTS, Passphrases, Question
+from trust.pem import write
+
+_KEY_NAME = re.compile(r"([0-9a-f]{64})(?:_(.+))?")
+
+
+@dataclass(frozen=True, slots=True)
+class HeldKey:
+    """A key in the folder.
+
+    Attributes:
+        key_id: the canonical ID.
+        role: `root`, `targets`, `snapshot`, `timestamp`, or a signer's name; empty where nothing says it.
+        gun: the collection it is for; empty for root and signers' keys.
+        path: its file.
+    """
+
+    key_id: str
+    role: str
+    gun: str
+    path: Path
+
+
+class KeyFolder:
+    """The private keys below a trust folder.
+
+    Args:
+        folder: such as `~/.docker/trust`; made when the first key is added.
+        passphrases: opens keys, and closes new ones.
+    """
+
+    def __init__(self, folder: Path, passphrases: Passphrases) -> None:
+        self.folder = folder
+        self._private = folder / "private"
+        self._passphrases = passphrases
+        self._open: dict[str, PrivateKey] = {}
+
+    def held(self, *, role: str | None = None, gun: str | None = None) -> list[HeldKey]:
+        """The keys, in the order of their IDs.
+
+        Args:
+            role: only those for this role or signer.
+            gun: only those for this collection.
+
+        Raises:
+            UnavailableError: the folder cannot be read.
+        """
+        found = {}
+        try:
+            for path in sorted(self._private.rglob("*.key")):
+                match = _KEY_NAME.fullmatch(path.stem)
+                if match is None:
+                    continue
+                try:
+                    file = parse(path.read_bytes())
+                except InvalidError:
+                    continue  # no key, whatever its name: there is nothing to sign with
+                in_root = "root_keys" in path.parts
+                named = file.role or match[2] or ("root" if in_root else "")
+                found[match[1]] = HeldKey(match[1], named, file.gun, path)
+        except OSError as error:
+            raise UnavailableError(f"the keys in {self._private} cannot be read: {error.strerror}") from error
+        return [
+            key
+            for key in sorted(found.values(), key=lambda key: key.key_id)
+            if role in (None, key.role) and gun in (None, key.gun)
+        ]
+
+    def find(self, key_id: str) -> HeldKey:
+        """The key with this ID, or with an ID that begins so.
+
+        Raises:
+            NotFoundError: there is none, or more than one.
+        """
+        found = [key for key in self.held() if key_id and key.key_id.startswith(key_id)]
+        if len(found) != 1:
+            how = "more than one key begins" if found else "there is no key"
+            raise NotFoundError(f"{how} with ID {key_id[:64]} in {self._private}")
+        return found[0]
+
+    def holds(self, key: NotaryKey) -> bool:
+        """Whether the private half of `key` is here."""
+        return any(held.key_id == key.canonical_id for held in self.held())
+
+    def signer(self, key_id: str, public: NotaryKey | None = None) -> NotarySigner:
+        """A signer with the key of this ID.
+
+        Args:
+            key_id: the canonical ID.
+            public: how metadata names the key, when that is a certificate.
+
+        Raises:
+            NotFoundError: there is no such key.
+            PassphraseError: nobody knew its passphrase.
+            InvalidError: its file is damaged or holds another key.
+        """
+        return NotarySigner(self.open(key_id), public)
+
+    def open(self, key_id: str) -> PrivateKey:
+        """The private key of this ID.
+
+        Raises:
+            NotFoundError: there is no such key.
+            PassphraseError: nobody knew its passphrase.
+            InvalidError: its file is damaged or holds another key.
+        """
+        if key_id not in self._open:
+            held = self.find(key_id)
+            key = self._unseal(self._read(held), held)
+            if public_key_of(key).canonical_id != held.key_id:
+                raise InvalidError(f"{held.path} does not hold the key that it is named after")
+            self._open[key_id] = key
+        return self._open[key_id]
+
+    def add(self, key: PrivateKey, *, role: str, gun: str = "") -> HeldKey:
+        """Keep `key`, encrypted; a key that is here already is left as it is.
+
+        Args:
+            key: the private key.
+            role: the role, or the signer's name.
+            gun: for keys of targets and snapshot: the collection.
+
+        Raises:
+            ConflictError: it is here already, for another role or collection.
+            PassphraseError: nobody gave a passphrase.
+            UnavailableError: it cannot be written.
+        """
+        key_id = public_key_of(key).canonical_id
+        for held in self.held():
+            if held.key_id == key_id:
+                if (held.role, held.gun) != (role, gun):
+                    raise ConflictError(f"the key {key_id[:7]} is here already, as one of {held.role}")
+                return held
+        passphrase = self._new_passphrase(role, gun, key_id)
+        path = self._private / f"{key_id}.key"
+        try:
+            for folder in (self.folder, self._private):
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            write_file(path, seal(key, passphrase, role=role, gun=gun), mode=0o600)
+        except OSError as error:
+            raise UnavailableError(f"{path} cannot be written: {error.strerror}") from error
+        self._open[key_id] = key
+        return HeldKey(key_id, role, gun, path)
+
+    def load(self, pem: bytes, *, role: str = "", gun: str = "") -> HeldKey:
+        """Keep the private key in `pem`, encrypted or not; what the file says of its role counts where none is given.
+
+        Raises:
+            InvalidError: there is no key in it, or nothing says what it is for.
+            PassphraseError: it cannot be opened, or nobody gave a new passphrase.
+            ConflictError: it is here already, for another role.
+            UnavailableError: it cannot be written.
+        """
+        file = parse(pem)
+        role, gun = role or file.role, gun or file.gun
+        if not role:
+            raise InvalidError("the key file does not say whose key it is: give a signer's name")
+        key = self._unseal(file, HeldKey("in the file", role, gun, Path()))
+        return self.add(key, role=role, gun=gun)
+
+    def export(self, key_id: str) -> bytes:
+        """The key's file, still encrypted, in the form that every client imports.
+
+        Raises:
+            NotFoundError: there is no such key.
+            PassphraseError: it lies there in another form, and nobody gave the passphrase for the file.
+        """
+        held = self.find(key_id)
+        file = self._read(held)
+        headers = {"gun": held.gun, "path": held.key_id, "role": held.role}
+        if file.kind == "ENCRYPTED PRIVATE KEY":
+            return write(file.kind, file.body, headers)
+        key = self._unseal(file, held)
+        return seal(key, self._new_passphrase(held.role, held.gun, held.key_id), **headers)
+
+    def remove(self, key_id: str) -> None:
+        """Delete the key's file.
+
+        Raises:
+            NotFoundError: there is no such key.
+            UnavailableError: it cannot be deleted.
+        """
+        held = self.find(key_id)
+        self._open.pop(held.key_id, None)
+        try:
+            held.path.unlink()
+        except OSError as error:
+            raise UnavailableError(f"{held.path} cannot be deleted: {error.strerror}") from error
+
+    def _read(self, held: HeldKey) -> KeyFile:
+        try:
+            return parse(held.path.read_bytes())
+        except OSError as error:
+            raise UnavailableError(f"{held.path} cannot be read: {error.strerror}") from error
+
+    def _unseal(self, file: KeyFile, held: HeldKey) -> PrivateKey:
+        if not file.is_encrypted:
+            return file.open()
+        for attempt in range(ATTEMPTS + 1):
+            passphrase = self._passphrases(Question(held.role, held.gun, held.key_id, attempt=attempt))
+            if passphrase is None:
+                break
+            try:
+                return file.open(passphrase)
+            except PassphraseError:
+                continue
+        how = "wrong" if attempt else "not known"
+        raise PassphraseError(f"the passphrase of the {held.role or 'delegation'} key {held.key_id} is {how}")
+
+    def _new_passphrase(self, role: str, gun: str, key_id: str) -> str:
+        passphrase = self._passphrases(Question(role, gun, key_id, new=True))
+        if not passphrase:
+            raise PassphraseError(f"there is no passphrase for the new {role} key {key_id}")
+        return passphrase

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the passphrases of keys come from: the variables of docker and notary, a file, or a person.
+
+A source is any callable that takes a `Question` and gives a passphrase, or None where it has none.  The library
+never prompts by itself; who wants a prompt passes one.
+
+    ask = first_of(from_environment(os.environ), from_person(getpass.getpass))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from trust.errors import SettingsError
+
+#: A person may mistype so often.
+ATTEMPTS = 3
+MIN_LENGTH = 8  # what the Go clients demand of a new one (NOTARY_V1 §5.3)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Which passphrase is wanted.
+
+    Attributes:
+        role: the key's role, or the signer's name.
+        gun: the collection it is for, or empty.
+        key_id: which key.
+        new: whether the key is new and the passphrase is being chosen.
+        attempt: 0, then one more each time that the answer was wrong.
+    """
+
+    role: str
+    gun: str
+    key_id: str
+    new: bool = False
+    attempt: int = 0
+
+    def __str__(self) -> str:
+        """How a prompt names the key."""
+        where = f" of {self.gun}" if self.gun else ""
+        return f"{'new ' if self.new else ''}{self.role or 'delegation'} key{where} with ID {self.key_id[:7]}"
+
+
+Passphrases = Callable[[Question], str | None]
+
+
+def from_environment(environment: Mapping[str, str]) -> Passphrases:
+    """The variables of docker, then those of notary (NOTARY_V1 §5.3); an empty one counts as absent."""
+
+    def ask(question: Question) -> str | None:
+        if question.attempt:
+            return None  # it will not be another one the second time
+        kind = question.role.upper() if question.role in ("root", "targets", "snapshot") else "DELEGATION"
+        docker = "ROOT" if kind == "ROOT" else "REPOSITORY"
+        names = (f"DOCKER_CONTENT_TRUST_{docker}_PASSPHRASE", f"NOTARY_{kind}_PASSPHRASE")
+        return next((environment[name] for name in names if environment.get(name)), None)
+
+    return ask
+
+
+def from_file(path: Path) -> Passphrases:
+    """One passphrase for all keys: the file's first line.
+
+    Raises:
+        SettingsError: the file cannot be read, is empty, or others than its owner may read it.
+    """
+    try:
+        if path.is_file() and path.stat().st_mode & 0o077:
+            raise SettingsError(f"{path} can be read by others; chmod 600 it")
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"the passphrase file {path} cannot be read") from error
+    if not lines or not lines[0]:
+        raise SettingsError(f"the passphrase file {path} is empty")
+    return lambda question: None if question.attempt else lines[0]
+
+
+def from_person(prompt: Callable[[str], str]) -> Passphrases:
+    """Ask with `prompt`, such as `getpass.getpass`; a new passphrase is asked for twice."""
+
+    def ask(question: Question) -> str | None:
+        if question.attempt >= ATTEMPTS:
+            return None
+        answer = prompt(f"Enter passphrase for {question}: ")
+        while question.new:
+            if len(answer) < MIN_LENGTH:
+                answer = prompt(f"It needs {MIN_LENGTH} characters. Enter passphrase for {question}: ")
+            elif prompt(f"Repeat passphrase for {question}: ") == answer:
+                break
+            else:
+                answer = prompt(f"They differ. Enter passphrase for {question}: ")
+        return answer
+
+    return ask
+
+
+def first_of(*sources: Passphrases) -> Passphrases:
+    """The first answer that one of `sources` has."""
+    return lambda question: next((answer for ask in sources if (answer := ask(question)) is not None), None)
