@@ -17,9 +17,9 @@ from pathlib import Path
 from flask import Flask, Response
 
 from registry import commands as trust_commands
+from registry import migrations
 from registry.accounts import admin as accounts
 from registry.accounts.garant import create_garant
-from registry.base import Base
 from registry.enforce import Enforcer
 from registry.errors import NameUnknownError
 from registry.notary import hand_over
@@ -45,6 +45,7 @@ from trust.tokens import Issuer, Sites, Verifier
 from trust.web.app import create_base_app
 from trust.web.bearer import Guard
 from trust.web.database import Database
+from trust.web.migrations import upgrade
 from trust.web.run import Tls, complain, configure_logging, run
 
 NAME = "troth-registry"
@@ -67,13 +68,13 @@ def create_app(
         clock: tells the time.
 
     Raises:
-        SettingsError: a file that the settings name cannot be used.
+        SettingsError: a file that the settings name cannot be used, or the database is newer than this program.
         UnavailableError: the database or the storage cannot be used.
     """
     app = create_base_app(NAME, not_found=NameUnknownError)
     prepare(app)
     app.extensions[DATABASE] = database = Database(settings.database_url)
-    database.create(Base.metadata)
+    upgrade(database, migrations)
     storage = FileStorage(settings.content_folder)
     issuer = _issuer(settings)
     if source is None and settings.notary_url is not None:
@@ -127,14 +128,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def _operate(settings: Settings, parsed: argparse.Namespace) -> int:
     database = Database(settings.database_url)
-    database.create(Base.metadata)
+    upgrade(database, migrations)
     if "handler" in parsed:
         return int(parsed.handler(database, parsed))
     return int(parsed.trust_handler(_policies(settings), database, parsed))
 
 
 def _serve(settings: Settings) -> int:
-    # Once before there are workers: what is wrong is said once, and no two workers make the same tables.
+    # Once before there are workers: what is wrong is said once, and the tables are up to date.
     database = create_app(settings).extensions[DATABASE]
     if settings.admin_password_file is not None:
         accounts.ensure_admin(database, settings.admin_name, settings.admin_password_file)

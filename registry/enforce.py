@@ -34,7 +34,15 @@ from registry.policies import Mode, Policies, Policy
 from registry.repositories import StoredManifest
 from trust.cache import Cache
 from trust.collection import Collection, matches
-from trust.errors import DeniedError, NotFoundError, TrustError, UnauthorizedError, UnavailableError, UntrustedError
+from trust.errors import (
+    DeniedError,
+    NotFoundError,
+    RollbackError,
+    TrustError,
+    UnauthorizedError,
+    UnavailableError,
+    UntrustedError,
+)
 from trust.names import Digest, Gun, RepositoryName, RoleName, Tag
 from trust.pins import Pins
 from trust.reader import Reader, Source
@@ -43,6 +51,8 @@ from trust.web.database import Database
 
 #: So many manifests are asked what indexes name them, before a thing counts as not signed.
 MAX_LOOKUPS = 1000
+#: How often a reader that looks as if it were shown old files begins again.
+_OVERTAKEN = 3
 #: Collections that a process remembers verified.
 _REMEMBERED = 500
 
@@ -134,7 +144,7 @@ class Enforcer:
     def _collection(self, repository: RepositoryName, policy: Policy, digest: Digest, tag: Tag | None) -> Collection:
         gun = self._policies.gun(repository)
         try:
-            return self._reader(gun, policy).refresh()
+            return _refreshed(self._reader(gun, policy))
         except NotFoundError as error:
             raise _denied(
                 f"{gun} is not signed: there is no trust data for it; "
@@ -226,6 +236,17 @@ class _Case:
             if any(wanted == role or wanted.startswith(f"{role}/") for wanted in self.policy.roles):
                 raise _undecided(f"{message}; {role} cannot be verified: {error}", error, self.policy, **facts)
         raise _denied(message, reason, self.policy, **facts)
+
+
+def _refreshed(reader: Reader) -> Collection:
+    for _ in range(_OVERTAKEN):
+        try:
+            return reader.refresh()
+        except RollbackError:
+            # Perhaps another thread or process kept a newer file while this one was still reading: then it only has
+            # to read again.
+            continue
+    return reader.refresh()
 
 
 def _may_sign(grant: Grant, repository: RepositoryName) -> bool:

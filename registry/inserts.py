@@ -28,8 +28,9 @@ def insert_or_find(session: Session, row: R, find: Select[R]) -> R:
         with session.begin_nested():
             session.add(row)
     except IntegrityError:
-        # A locking read sees what others committed after our snapshot, where the database keeps one.
-        found = session.scalar(find.with_for_update())
+        # Without a lock, if the caller wants none: MariaDB let all who came too late share one on that row, and they
+        # would wait for each other.
+        found = session.scalar(find)
         if found is None:
             raise
         return found

@@ -69,6 +69,11 @@ class Moment(TypeDecorator[datetime]):
         return None if value is None else value.replace(tzinfo=UTC)
 
 
+def bytes_of_any_length() -> TypeEngine[bytes]:
+    """A column of bytes; MySQL's own choice would end at 64 KiB."""
+    return LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")
+
+
 def _number() -> TypeEngine[int]:
     # SQLite counts up only in a column that is exactly INTEGER.
     return BigInteger().with_variant(Integer(), "sqlite")
@@ -124,7 +129,7 @@ class ManifestRow(Base):
     subject: Mapped[str | None] = mapped_column(ascii_text(DIGEST_LENGTH))
     size: Mapped[int] = mapped_column(BigInteger)
     created: Mapped[datetime] = mapped_column(Moment)
-    data: Mapped[bytes] = mapped_column(LargeBinary(2**32 - 1), deferred=True)
+    data: Mapped[bytes] = mapped_column(bytes_of_any_length(), deferred=True)
 
 
 class ManifestEdgeRow(Base):

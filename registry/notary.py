@@ -18,7 +18,8 @@ from urllib.parse import quote
 import urllib3
 from flask import Blueprint, Response, request
 
-from trust.errors import SettingsError, UnavailableError
+from registry.errors import NameInvalidError
+from trust.errors import InvalidError, SettingsError, UnavailableError
 from trust.names import Gun
 from trust.remote import NotaryServer
 from trust.tokens import Access, Issuer
@@ -77,6 +78,8 @@ def hand_over(url: str, ca: Path | None) -> Blueprint:
     @blueprint.route("/v2/<path:gun>/_trust/<path:rest>", methods=_METHODS, endpoint="gun")
     @blueprint.route("/v2/<path:gun>/_trust/tuf/", methods=_METHODS, endpoint="tuf")
     def trust(gun: str = "", rest: str = "") -> Response:
+        if {".", ".."} & set(request.path.split("/")):  # nobody on the way may clean it to another path
+            raise NameInvalidError("a path has no segments that are dots alone")
         # The decoded path, encoded once: what the notary server decodes is what was matched here.
         target = url.rstrip("/") + quote(request.path, safe="/:@~")
         if request.query_string:
@@ -99,14 +102,33 @@ def hand_over(url: str, ca: Path | None) -> Blueprint:
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise UnavailableError("the notary server does not answer") from error
         passed = {name: answer.headers[name] for name in _ANSWER_HEADERS if name in answer.headers}
-        return Response(_body(answer), status=answer.status, headers=passed, direct_passthrough=True)
+        if request.method == "HEAD" or answer.status in (204, 304):
+            answer.drain_conn()  # nobody reads a body that there is not
+            answer.release_conn()
+            response = Response(status=answer.status, headers=passed)
+        else:
+            response = Response(_body(answer), status=answer.status, headers=passed, direct_passthrough=True)
+        if "Content-Type" not in passed:  # Flask makes one up
+            del response.headers["Content-Type"]
+        return response
 
     return blueprint
 
 
 def _chunks() -> Iterator[bytes]:
-    while chunk := request.stream.read(_CHUNK):
+    missing = request.content_length or 0
+    while chunk := _read():
+        missing -= len(chunk)
         yield chunk
+    if missing > 0:  # the notary server would wait for the rest
+        raise InvalidError("the request's body is shorter than announced")
+
+
+def _read() -> bytes:
+    try:
+        return request.stream.read(_CHUNK)
+    except Exception as error:  # whatever the server's parser raises: the client is wrong, or gone
+        raise InvalidError("the request's body broke off or is not well-formed") from error
 
 
 def _body(answer: urllib3.BaseHTTPResponse) -> Iterator[bytes]:

@@ -14,10 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import String
+from sqlalchemy import String, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from registry.base import Base
+from registry.inserts import insert_or_find
 from registry.models import ascii_text
 from trust.collection import DOCKER_ROLES
 from trust.errors import InvalidError
@@ -95,7 +96,13 @@ class Policies:
     def of(self, session: Session, repository: RepositoryName) -> Policy:
         """The policy of `repository`."""
         row = session.get(PolicyRow, str(repository))
-        return self.default if row is None else self._policy(row)
+        if row is None:
+            return self.default
+        return Policy(
+            Mode(row.mode) if row.mode else self.default.mode,
+            tuple(RoleName(role) for role in row.roles.split(",")) if row.roles else self.default.roles,
+            tuple(row.pins.split(",")) if row.pins else self.default.pins,
+        )
 
     def change(
         self,
@@ -118,17 +125,17 @@ class Policies:
         Raises:
             InvalidError: see `Policy`.
         """
-        row = session.get(PolicyRow, str(repository)) or PolicyRow(repository=str(repository))
+        Policy(Mode.ENFORCED, tuple(roles or DOCKER_ROLES), tuple(pins or ()))  # refused before anything is written
+        find = select(PolicyRow).where(PolicyRow.repository == str(repository))
+        row = insert_or_find(session, PolicyRow(repository=str(repository)), find)
         if mode is not None:
             row.mode = mode
         if roles is not None:
             row.roles = ",".join(roles) or None
         if pins is not None:
             row.pins = ",".join(pins) or None
-        policy = self._policy(row)  # refused before it is written
-        session.add(row)
         session.flush()
-        return policy
+        return self.of(session, repository)
 
     def reset(self, session: Session, repository: RepositoryName) -> None:
         """Drop all that `repository` has of its own."""
@@ -136,10 +143,3 @@ class Policies:
         if row is not None:
             session.delete(row)
             session.flush()  # else a change in the same session would find it
-
-    def _policy(self, row: PolicyRow) -> Policy:
-        return Policy(
-            Mode(row.mode) if row.mode else self.default.mode,
-            tuple(RoleName(role) for role in row.roles.split(",")) if row.roles else self.default.roles,
-            tuple(row.pins.split(",")) if row.pins else self.default.pins,
-        )

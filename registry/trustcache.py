@@ -7,12 +7,12 @@ looked yet, nor deletion and re-creation of the trust data brings back trust on 
 
 from __future__ import annotations
 
-from sqlalchemy import Integer, LargeBinary, Select, delete, select
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import Integer, Select, delete, select
+from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from registry.base import Base
 from registry.inserts import insert_or_find
-from registry.models import ascii_text
+from registry.models import ascii_text, bytes_of_any_length
 from trust.names import Gun, RoleName
 from trust.web.database import Database
 
@@ -25,7 +25,7 @@ class TrustFileRow(Base):
     gun: Mapped[str] = mapped_column(ascii_text(255), primary_key=True)
     role: Mapped[str] = mapped_column(ascii_text(255), primary_key=True)
     version: Mapped[int] = mapped_column(Integer)
-    data: Mapped[bytes] = mapped_column(LargeBinary(2**32 - 1))
+    data: Mapped[bytes] = mapped_column(bytes_of_any_length())
 
 
 class DatabaseCache:
@@ -41,12 +41,15 @@ class DatabaseCache:
 
     def save(self, gun: Gun, role: RoleName, version: int, data: bytes) -> None:
         """See `Cache`."""
-        with self._database.write() as session:
+
+        def work(session: Session) -> None:
             fresh = TrustFileRow(gun=gun, role=role, version=version, data=data)
             # Locked, so that of two replicas the one with the higher version stays.
             row = insert_or_find(session, fresh, _find(gun, role).with_for_update())
             if row is not fresh and version >= row.version:
                 row.version, row.data = version, data
+
+        self._database.transact(work)
 
     def drop(self, gun: Gun, role: RoleName) -> None:
         """See `Cache`."""

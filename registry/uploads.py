@@ -88,7 +88,8 @@ class Uploads:
         """Begin an upload to `repository`, which is made if it is not there."""
         upload, now = str(uuid.uuid4()), self._clock()
         self._storage.start(upload)
-        with self._database.write() as session:
+
+        def work(session: Session) -> Upload:
             row = UploadRow(
                 id=upload,
                 repository_id=ensure_repository(session, repository),
@@ -101,6 +102,8 @@ class Uploads:
             session.add(row)
             session.flush()
             return _value(row)
+
+        return self._database.transact(work)
 
     def find(self, repository: RepositoryName, upload: str) -> Upload:
         """How far an upload is.
@@ -145,7 +148,8 @@ class Uploads:
                 raise DigestInvalidError("the digest is not that of the content", detail={"digest": digest})
             claim.renew()  # from here on it must still be the content that was hashed
             self._storage.commit(upload, hashes["sha256"])
-            with self._database.write() as session:
+
+            def work(session: Session) -> StoredBlob:
                 blob = hold_blob(
                     session,
                     ensure_repository(session, repository),
@@ -155,6 +159,9 @@ class Uploads:
                     now=self._clock(),
                 )
                 session.execute(delete(UploadRow).where(UploadRow.id == upload))
+                return blob
+
+            blob = self._database.transact(work)
             claim.settled = True
             return blob
 

@@ -4,18 +4,20 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
-from flask import Flask, Response
+from flask import Flask, Response, request
 from werkzeug.routing import BaseConverter, Rule
 
+from server import goconfig, migrations, takeover
 from server.errors import LostRaceError, MetadataNotFoundError
 from server.health import Health
-from server.models import Base
 from server.online import Online
 from server.publish import Publisher
 from server.serve import Current
@@ -23,18 +25,27 @@ from server.settings import PREFIX, Settings
 from server.store import Store
 from server.views import Ports, Views
 from trust.errors import SettingsError, TrustError
+from trust.goconfig import load
 from trust.keystore import KeyStore
 from trust.remotekeys import RemoteKeyStore
-from trust.settings import load
-from trust.tokens import Sites, Verifier
+from trust.settings import complaints, failures
+from trust.tokens import Sites, Verifier, authorities_in
 from trust.web.app import create_base_app
 from trust.web.bearer import Guard
 from trust.web.database import Database
-from trust.web.run import Tls, complain, configure_logging, run
+from trust.web.migrations import upgrade
+from trust.web.run import Tls, check_tls, complain, configure_logging, report, run
 
 NAME = "troth-server"
+#: Where an app keeps its `Database`, among its extensions.
+DATABASE = "troth.database"
 #: Seconds that the health check waits for the signer.
 _PROBE_TIMEOUT = 2.0
+
+_log = logging.getLogger("troth.server")
+#: What is still read of a body that nobody wants, and at once.
+_DRAINED = 16 << 20
+_BLOCK = 256 << 10
 
 
 class _Anything(BaseConverter):
@@ -75,6 +86,7 @@ def create_app(
     )
     views = Views(ports)
     app = create_base_app(NAME, not_found=MetadataNotFoundError)
+    app.extensions[DATABASE] = database
     app.url_map.converters["anything"] = _Anything
     # Every path and every method: which of them mean something is the views' business.
     app.url_map.add(Rule("/<anything:_path>", endpoint="answer"))
@@ -83,31 +95,61 @@ def create_app(
         return views.answer()
 
     app.view_functions["answer"] = answer
+
+    @app.after_request
+    def _finish(response: Response) -> Response:
+        if response.status_code >= 400:
+            _drain()
+        return response
+
     return app
 
 
 def prepare(settings: Settings) -> None:
-    """Create the tables that are not there yet; before any worker starts.
+    """Bring the tables up to date; before any worker starts.
 
     Raises:
+        SettingsError: the database is newer than this program.
         UnavailableError: the database cannot be used.
     """
     database = Database(settings.database_url)
-    database.create(Base.metadata)
-    # Whoever was faster wrote the same.
-    with suppress(LostRaceError), database.write() as session:
-        Store(session).prepare()
-    database.dispose()
+    try:
+        upgrade(database, migrations)
+        # Whoever was faster wrote the same.
+        with suppress(LostRaceError), database.write() as session:
+            Store(session).prepare()
+    finally:
+        database.dispose()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until told to stop; returns the exit status."""
-    parser = argparse.ArgumentParser(prog=NAME, description="Keep trust collections and sign for their freshness.")
-    parser.add_argument("--config", type=Path, metavar="FILE", help=f"settings in TOML; {PREFIX}_… overrides them")
+    """Serve until told to stop, or do what the first argument says; returns the exit status."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments[:1] == ["import"]:
+        return takeover.main(arguments[1:], prepare)
+    if arguments[:1] == ["serve"]:
+        del arguments[0]
+    parser = argparse.ArgumentParser(
+        prog=NAME,
+        description="Keep trust collections and sign for their freshness.",
+        epilog=f"`{NAME} import --help` tells how to take over another notary server's collections.",
+    )
+    parser.add_argument(
+        "--config", "-config", type=Path, metavar="FILE",
+        help=f"settings: TOML, or Go's in a .json; {PREFIX}_… overrides them",
+    )  # fmt: skip
+    parser.add_argument("--check", action="store_true", help="say what is wrong with the settings, and end")
+    parser.add_argument("-logf", help=argparse.SUPPRESS)  # Go's; without effect there, too
     options = parser.parse_args(arguments)
     try:
-        settings = load(Settings, prefix=PREFIX, path=options.config)
+        settings, notes = load(
+            Settings, options.config, prefix=PREFIX, go_prefix=goconfig.GO_PREFIX, translate=goconfig.translate
+        )
+        if options.check:
+            return report(NAME, find_faults(settings), [*notes, *_notes(settings)])
         configure_logging(settings.log_level)
+        for note in notes:
+            _log.warning("%s: %s", options.config, note)
         prepare(settings)
         create_app(settings)  # what is wrong shows here, in one sentence, and not in a worker
         run(
@@ -119,8 +161,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
             threads=settings.threads,
         )
     except TrustError as error:
-        return complain(NAME, error)
+        return report(NAME, complaints(error), ()) if options.check else complain(NAME, error)
     return 0
+
+
+def find_faults(settings: Settings) -> list[str]:
+    """All that would keep a server with these settings from starting, as far as files alone can tell."""
+    tls = _tls(settings)
+    return failures(
+        *([] if tls is None else [partial(check_tls, tls)]),
+        lambda: Database(settings.database_url).dispose(),
+        lambda: _signer(settings).close(),
+        lambda: _verifier(settings),
+    )
+
+
+def _notes(settings: Settings) -> list[str]:
+    if settings.token_certificate is None or not settings.token_certificate.is_file():
+        return []
+    try:
+        authorities = authorities_in(settings.token_certificate.read_bytes())
+    except SettingsError:  # a fault
+        return []
+    return [
+        f"{settings.token_certificate}: {name} is a certificate authority's: tokens must be signed by its own key, "
+        "tokens signed by certificates that it issued are refused; put the tokens' certificates here instead"
+        for name in authorities
+    ]
+
+
+def _drain() -> None:
+    """Take what is left of a refused request's body, up to a limit, so that the client gets to read why.
+
+    A connection that is closed on unread bytes is reset, and the answer is lost with it.
+    """
+    room = _DRAINED
+    with suppress(Exception):  # whatever the server's parser raises: these bytes are of no interest
+        while room > 0 and (block := request.stream.read(min(room, _BLOCK))):
+            room -= len(block)
 
 
 def _signer(settings: Settings, timeout: float = 10.0) -> RemoteKeyStore:
@@ -144,7 +222,7 @@ def _verifier(settings: Settings) -> Verifier | None:
 def _tls(settings: Settings) -> Tls | None:
     if settings.tls_certificate is None or settings.tls_key is None:
         return None
-    return Tls(settings.tls_certificate, settings.tls_key)
+    return Tls(settings.tls_certificate, settings.tls_key, settings.client_ca)
 
 
 if __name__ == "__main__":

@@ -64,8 +64,7 @@ class TufFileRow(Base):
     gun: Mapped[str] = mapped_column(_name())
     role: Mapped[str] = mapped_column(_name())
     version: Mapped[int]
-    # MySQL chooses a column for the length; others ignore it.
-    data: Mapped[bytes] = mapped_column(LargeBinary(2**32 - 1))
+    data: Mapped[bytes] = mapped_column(LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb"))
     sha256: Mapped[str | None] = mapped_column(CHAR(64), index=True)
 
 

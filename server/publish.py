@@ -24,7 +24,7 @@ from server.store import Store
 from trust.metadata import NotaryMetadata, parse_snapshot
 from trust.names import SNAPSHOT, TIMESTAMP, Gun, RoleName
 from trust.update import RefusedUpdateError, check_update
-from trust.web.database import Database
+from trust.web.database import BrokenOffError, Database
 
 #: How often a publisher who lost a race begins again.
 MAX_ATTEMPTS = 8
@@ -68,7 +68,7 @@ class Publisher:
             try:
                 self._attempt(gun, uploads, versions)
                 return
-            except LostRaceError:
+            except (LostRaceError, BrokenOffError):
                 continue
         raise VersionError
 

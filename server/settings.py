@@ -31,6 +31,9 @@ class Settings:
     listen: str = field(default="127.0.0.1:4443", metadata=_help("address and port to listen on"))
     tls_certificate: Path | None = field(default=None, metadata=_help("the server's certificate chain, PEM"))
     tls_key: Path | None = field(default=None, metadata=_help("the certificate's private key, PEM"))
+    client_ca: Path | None = field(
+        default=None, metadata=_help("CA that clients must show a certificate of, PEM; none: they need not")
+    )
     database_url: str = field(metadata=_help("SQLAlchemy URL of the server's database"))
     signer_url: str = field(default="https://localhost:4444", metadata=_help("URL of the notary signer"))
     signer_ca: Path | None = field(default=None, metadata=_help("CA certificate of the notary signer, PEM"))
@@ -86,6 +89,8 @@ class Settings:
         ):
             if (getattr(self, one) is None) != (getattr(self, other) is None):
                 problems.append(f"{one} and {other} go together")
+        if self.client_ca is not None and self.tls_certificate is None:
+            problems.append("client_ca needs a tls_certificate: without TLS there are no client certificates")
         if self.token_certificate is not None and not self.token_realm:
             problems.append("token_realm must be the URL of the token endpoint when there is a token_certificate")
         for prefix in self.gun_prefixes:

@@ -32,12 +32,11 @@ from server.errors import LostRaceError, VersionError
 from server.models import DELETION, UPDATE, ChangeCategoryRow, ChangeRow, TufFileRow
 from trust.metadata import parse_snapshot, parse_timestamp
 from trust.names import ROOT, SNAPSHOT, TIMESTAMP, Gun, RoleName
+from trust.web.database import is_broken_off
 
 #: How many changes are given at most, whatever was asked; the reference has no bound.
 MAX_CHANGES = 1000
 _DEFAULT_CHANGES = 100
-# MySQL's "deadlock found" and "lock wait timeout"; PostgreSQL's serialization failure and deadlock.
-_LOST = {1213, 1205, "40001", "40P01"}
 
 _COLUMNS = (TufFileRow.role, TufFileRow.version, TufFileRow.data, TufFileRow.sha256, TufFileRow.created_at)
 
@@ -172,7 +171,7 @@ class Store:
         except IntegrityError as error:
             raise LostRaceError("another writer was faster") from error
         except OperationalError as error:
-            if _lost(error):
+            if is_broken_off(error):
                 raise LostRaceError("another writer was faster") from error
             raise
 
@@ -188,7 +187,7 @@ class Store:
             if gone.rowcount:  # type: ignore[attr-defined]  # a DELETE's result has it
                 self._note(gun, DELETION, 0, "", now)
         except OperationalError as error:
-            if _lost(error):
+            if is_broken_off(error):
                 raise LostRaceError("another writer was faster") from error
             raise
 
@@ -305,10 +304,3 @@ def _naive(moment: datetime) -> datetime:
 
 def _aware(moment: datetime | None) -> datetime | None:
     return None if moment is None else moment.replace(tzinfo=UTC)
-
-
-def _lost(error: OperationalError) -> bool:
-    original = error.orig
-    return original is not None and (
-        getattr(original, "sqlstate", None) in _LOST or (bool(original.args) and original.args[0] in _LOST)
-    )

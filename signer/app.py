@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import logging
 import os
 import resource
 import sys
@@ -21,18 +22,22 @@ from pathlib import Path
 
 from flask import Flask
 
-from signer.models import Base
+from signer import goconfig, migrations, takeover
+from signer.grpc import Door, Methods
 from signer.passphrases import Passphrases
 from signer.settings import Settings
 from signer.vault import Vault
 from signer.views import add_views
 from trust.errors import TrustError
-from trust.settings import load
+from trust.goconfig import load
+from trust.settings import complaints, failures
 from trust.web.app import create_base_app
 from trust.web.database import Database
-from trust.web.run import complain, configure_logging, run
+from trust.web.migrations import upgrade
+from trust.web.run import check_tls, complain, configure_logging, report, run
 
 _PR_SET_DUMPABLE = 4
+_log = logging.getLogger("troth.signer")
 
 
 def create_app(
@@ -63,35 +68,62 @@ def create_app(
     )
     app = create_base_app("signer")
     add_views(app, vault, database, settings.clients, max_payload_bytes=settings.max_payload_bytes)
+    if settings.grpc_listen is not None:
+        methods = Methods(vault, database, settings.max_payload_bytes)
+        app.wsgi_app = Door(app.wsgi_app, methods, settings.clients)  # type: ignore[method-assign]  # Flask's own way
     return app
 
 
 def prepare(settings: Settings, *, environ: Mapping[str, str] | None = None) -> None:
-    """Check, once and before any worker, what every worker needs; create the tables that are missing.
+    """Check, once and before any worker, what every worker needs; bring the tables up to date.
 
     Raises:
-        SettingsError: the passphrase for new keys cannot be used.
+        SettingsError: the passphrase for new keys cannot be used, or the database is newer than this program.
         UnavailableError: the database cannot be reached or written.
     """
     _passphrases(settings, environ)
     database = Database(settings.database_url)
     try:
-        database.create(Base.metadata)
+        upgrade(database, migrations)
     finally:
         database.dispose()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `troth-signer`; returns its exit status."""
-    parser = argparse.ArgumentParser(prog="troth-signer", description="Keeps the keys of a notary server and signs.")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="settings, TOML")
-    parser.add_argument("--debug", action="store_true", help="log everything, and allow core dumps and debuggers")
+    """Run `troth-signer`, or do what the first argument says; returns its exit status."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if argv[:1] == ["import"]:
+        _close_memory()
+        return takeover.main(argv[1:], prepare)
+    if argv[:1] == ["serve"]:
+        del argv[0]
+    parser = argparse.ArgumentParser(
+        prog="troth-signer",
+        description="Keeps the keys of a notary server and signs.",
+        epilog="`troth-signer import --help` tells how to take over another notary signer's keys.",
+    )
+    parser.add_argument("--config", "-config", type=Path, metavar="FILE", help="settings: TOML, or Go's in a .json")
+    parser.add_argument("--check", action="store_true", help="say what is wrong with the settings, and end")
+    parser.add_argument("-logf", help=argparse.SUPPRESS)  # Go's; without effect there, too
+    parser.add_argument(
+        "--debug", "-debug", action="store_true", help="log everything, and allow core dumps and debuggers"
+    )
     parser.add_argument("--version", action="version", version=f"troth-signer {version('troth')}")
     options = parser.parse_args(argv)
     os.umask(0o077)  # an SQLite database is for its owner
     try:
-        settings = load(Settings, prefix="TROTH_SIGNER", path=options.config)
+        settings, notes = load(
+            Settings,
+            options.config,
+            prefix=goconfig.PREFIX,
+            go_prefix=goconfig.GO_PREFIX,
+            translate=goconfig.translate,
+        )
+        if options.check:
+            return report("troth-signer", find_faults(settings), notes)
         configure_logging("debug" if options.debug else settings.log_level)
+        for note in notes:
+            _log.warning("%s: %s", options.config, note)
         if not options.debug:
             _close_memory()
         prepare(settings)
@@ -99,13 +131,23 @@ def main(argv: Sequence[str] | None = None) -> int:
             "troth-signer",
             lambda: create_app(settings),
             listen=settings.listen,
+            http2_listen=settings.grpc_listen,
             tls=settings.tls,
             workers=settings.workers,
             threads=settings.threads,
         )
     except TrustError as error:
-        return complain("troth-signer", error)
+        return report("troth-signer", complaints(error), ()) if options.check else complain("troth-signer", error)
     return 0
+
+
+def find_faults(settings: Settings, *, environ: Mapping[str, str] | None = None) -> list[str]:
+    """All that would keep a signer with these settings from starting, as far as files alone can tell."""
+    return failures(
+        lambda: check_tls(settings.tls),
+        lambda: Database(settings.database_url).dispose(),
+        lambda: _passphrases(settings, environ),
+    )
 
 
 def _passphrases(settings: Settings, environ: Mapping[str, str] | None) -> Passphrases:

@@ -9,11 +9,19 @@ from __future__ import annotations
 from datetime import datetime
 
 from sqlalchemy import Index, LargeBinary, String, UniqueConstraint
+from sqlalchemy.dialects import mysql
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeEngine
 
 
 class Base(DeclarativeBase):
     """The signer's tables."""
+
+
+def _name() -> TypeEngine[str]:
+    # Compared byte for byte in every database.
+    exact = mysql.VARCHAR(255, charset="utf8mb4", collation="utf8mb4_bin")
+    return String(255).with_variant(exact, "mysql", "mariadb")
 
 
 class SealedKey(Base):
@@ -37,6 +45,6 @@ class SealedKey(Base):
     passphrase_alias: Mapped[str] = mapped_column(String(50))
     public: Mapped[bytes] = mapped_column(LargeBinary)
     private: Mapped[bytes] = mapped_column(LargeBinary)
-    gun: Mapped[str] = mapped_column(String(255))
-    role: Mapped[str] = mapped_column(String(255))
+    gun: Mapped[str] = mapped_column(_name())
+    role: Mapped[str] = mapped_column(_name())
     last_used: Mapped[datetime | None]

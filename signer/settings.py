@@ -32,6 +32,10 @@ class Settings:
     client_ca: Path = field(metadata={"help": "CA that the clients' certificates must come from, PEM"})
     database_url: str = field(metadata={"help": "database of the sealed keys, as an SQLAlchemy URL"})
     listen: str = field(default="127.0.0.1:4444", metadata={"help": "address to listen on, host:port"})
+    grpc_listen: str | None = field(
+        default=None,
+        metadata={"help": "address for a Go notary-server's gRPC, host:port, `listen`'s or another; none: no gRPC"},
+    )
     clients: tuple[str, ...] = field(
         default=("notary-server",), metadata={"help": "common names of the certificates that are let in"}
     )
@@ -49,10 +53,12 @@ class Settings:
     log_level: str = field(default="info", metadata={"help": "debug, info, warning or error"})
 
     def __post_init__(self) -> None:
+        problems = []
         if not self.clients or not all(self.clients):
-            raise SettingsError("clients must name the certificates that are let in: nobody is")
-        if not _LISTEN.fullmatch(self.listen):  # gunicorn would listen somewhere else
-            raise SettingsError(f"listen must be host:port, not {self.listen[:80]!r}")
+            problems.append("clients must name the certificates that are let in: nobody is")
+        for name, address in (("listen", self.listen), ("grpc_listen", self.grpc_listen)):
+            if address is not None and not _LISTEN.fullmatch(address):  # gunicorn would listen somewhere else
+                problems.append(f"{name} must be host:port, not {address[:80]!r}")
         numbers = (
             "timestamp_max_days",
             "snapshot_max_days",
@@ -61,17 +67,17 @@ class Settings:
             "workers",
             "threads",
         )
-        for name in numbers:
-            if not 0 < getattr(self, name) < 2**31:
-                raise SettingsError(f"{name} must be a positive number")
+        problems += [f"{name} must be a positive number" for name in numbers if not 0 < getattr(self, name) < 2**31]
         if self.log_level.lower() not in ("debug", "info", "warning", "error"):
-            raise SettingsError("log_level must be debug, info, warning or error")
+            problems.append("log_level must be debug, info, warning or error")
         if max(self.timestamp_max_days, self.snapshot_max_days) > 36500:
-            raise SettingsError("timestamp_max_days and snapshot_max_days must be at most 36500: 100 years")
+            problems.append("timestamp_max_days and snapshot_max_days must be at most 36500: 100 years")
         for name in ("tls_certificate", "tls_key", "client_ca"):
             path: Path = getattr(self, name)
             if not path.is_file():
-                raise SettingsError(f"{name}: there is no file {path}; the signer speaks mutual TLS and nothing else")
+                problems.append(f"{name}: there is no file {path}; the signer speaks mutual TLS and nothing else")
+        if problems:
+            raise SettingsError("; ".join(problems), detail=problems)
 
     @property
     def tls(self) -> Tls:

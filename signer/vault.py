@@ -29,7 +29,7 @@ from sqlalchemy.orm import Session
 from signer.models import SealedKey
 from signer.passphrases import Passphrases
 from signer.sealing import ENCRYPTION_ALGORITHM, KEYWRAP_ALGORITHM, SealError, seal, unseal
-from trust.errors import SettingsError
+from trust.errors import InvalidError, SettingsError
 from trust.keys import NotaryKey, NotarySignature, NotarySigner, PrivateKey, generate_private, public_key_of
 from trust.keystore import Limits, check_key, check_payload, key_not_found
 from trust.names import Gun, RoleName
@@ -51,6 +51,15 @@ class _Held:
     @property
     def key(self) -> NotaryKey:
         return NotaryKey(self.key_id, self.algorithm, self.public)
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A key, and what it was made for."""
+
+    gun: Gun
+    role: RoleName
+    key: NotaryKey
 
 
 class Vault:
@@ -115,6 +124,39 @@ class Vault:
             row.last_used = row.updated_at = self._now()
         return signature
 
+    def locate(self, key_id: str) -> Placed:
+        """What the key `key_id` was made for: for a protocol that names a key by its ID alone (NOTARY_V1 §4.1).
+
+        Raises:
+            NotFoundError: no such key is held.
+            UnavailableError: the database does not answer.
+        """
+        with self._database.read() as session:
+            row = _row(session, key_id)
+            if row is None:
+                raise key_not_found(key_id)
+            held, gun, role = _from_row(row), row.gun, row.role
+        try:
+            return Placed(Gun(gun), RoleName(role), held.key)
+        except InvalidError as error:  # the Go signer's oldest rows have neither
+            raise key_not_found(key_id) from error
+
+    def delete(self, key_id: str) -> bool:
+        """Mark the key `key_id` as deleted, if it is held; its row stays, as the Go signer's does (NOTARY_V1 §4.2).
+
+        Returns:
+            Whether it was held.
+
+        Raises:
+            UnavailableError: the database does not answer.
+        """
+        with self._database.write() as session:
+            row = _row(session, key_id)
+            if row is None:
+                return False
+            row.deleted_at = row.updated_at = self._now()
+            return True
+
     def _pending(self, session: Session, gun: Gun, role: RoleName, algorithm: str) -> _Held | None:
         unused = [each for each in _held(session, gun, role) if each.algorithm == algorithm and not each.used]
         return min(unused, key=lambda each: each.key_id, default=None)
@@ -167,6 +209,11 @@ def _held(session: Session, gun: Gun, role: RoleName) -> list[_Held]:
         )
     )
     return [_from_row(row) for row in rows if row.gun == gun and row.role == role]
+
+
+def _row(session: Session, key_id: str) -> SealedKey | None:
+    found = session.scalars(select(SealedKey).where(SealedKey.key_id == key_id, SealedKey.deleted_at.is_(None)))
+    return next((row for row in found if row.key_id == key_id), None)
 
 
 def _from_row(row: SealedKey) -> _Held:

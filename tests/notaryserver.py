@@ -19,10 +19,10 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from collection import Collection
 from werkzeug.test import TestResponse
 
-from server.app import create_app, prepare
+from collection import Collection
+from server.app import DATABASE, create_app, prepare
 from server.settings import Settings
 from trust.keystore import KeyStore, MemoryKeyStore
 from trust.metadata import parse
@@ -62,6 +62,11 @@ class NotaryServer:
         self.app = create_app(self.settings, keys=self.keys, clock=lambda: self.now)
         self.database = Database(url)
         self.headers: dict[str, str] = {}
+
+    def close(self) -> None:
+        """Close all connections to the database."""
+        self.database.dispose()
+        self.app.extensions[DATABASE].dispose()
 
     def collection(self, gun: str, *, snapshot: bool = True, algorithm: str = "ecdsa") -> Collection:
         """A new collection; the server holds its timestamp key and, if `snapshot`, its snapshot key."""

@@ -97,9 +97,10 @@ class SignerProcess:
     Args:
         folder: an empty folder.
         plain: serve without TLS, which no operator can: to see that nothing is answered then.
+        grpc: open the second door, too.
     """
 
-    def __init__(self, folder: Path, *, plain: bool = False) -> None:
+    def __init__(self, folder: Path, *, plain: bool = False, grpc: bool = False) -> None:
         self.folder = folder
         self.tls = Tls(folder)
         self.certificate, self.key = self.tls.issue("notary-signer", server=True, client=False)
@@ -109,8 +110,8 @@ class SignerProcess:
         self.passphrase_file = passphrases / "default"
         self.passphrase_file.touch(mode=0o600)
         self.passphrase_file.write_text("correct horse battery staple\n")
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = int(probe.getsockname()[1])
+        with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+            self.port, self.grpc_port = (int(probe.getsockname()[1]) for probe in (one, other))
         self.url = f"https://localhost:{self.port}"
         self.config = folder / "signer.toml"
         self.database_url = f"sqlite:///{folder}/signer.db"
@@ -118,9 +119,11 @@ class SignerProcess:
             f'listen = "127.0.0.1:{self.port}"\ntls_certificate = "{self.certificate.name}"\n'
             f'tls_key = "{self.key.name}"\nclient_ca = "{self.tls.ca.name}"\n'
             f'database_url = "{self.database_url}"\npassphrase_folder = "passphrases"\n'
+            + (f'grpc_listen = "127.0.0.1:{self.grpc_port}"\n' if grpc else "")
         )
         self.log = folder / "signer.log"
         self._plain = plain
+        self._environment: dict[str, str] = {}
         self._process: subprocess.Popen[bytes] | None = None
         self._stores: list[RemoteKeyStore] = []
 
@@ -167,7 +170,9 @@ class SignerProcess:
         program = ["-c", _PLAIN] if self._plain else ["-m", "signer.app", "--config"]
         command = [sys.executable, *program, str(self.config)]
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(command, env=_environment(), stderr=log, start_new_session=True)
+            self._process = subprocess.Popen(
+                command, env=_environment() | self._environment, stderr=log, start_new_session=True
+            )
         deadline = time.monotonic() + 30
         while True:
             try:
@@ -184,6 +189,19 @@ class SignerProcess:
             os.killpg(self._process.pid, signal.SIGKILL)  # its own session: nobody else is in it
             self._process.wait()
             self._process = None
+
+    def started_with(self, environment: dict[str, str]) -> Self:
+        """The same, to be started with more in its environment."""
+        self._environment = environment
+        return self
+
+    def stop(self) -> int:
+        """Stop the process as an operator does, and return its exit status."""
+        assert self._process is not None
+        self._process.terminate()
+        status = self._process.wait(30)
+        self._process = None
+        return status
 
     def __enter__(self) -> Self:
         self.start()

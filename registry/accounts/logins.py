@@ -155,7 +155,8 @@ class Logins:
         return LoginError("the user name or the password is wrong, or the login has ended", challenge=self._challenge)
 
     def _count(self, name: str, address: str, clock: int) -> None:
-        with self._database.write() as session:
+
+        def work(session: Session) -> None:
             session.execute(delete(LoginFailure).where(LoginFailure.since <= clock - WINDOW_SECONDS))
             if _one_more(session, name, address):
                 return
@@ -164,6 +165,8 @@ class Logins:
                     session.add(LoginFailure(name=name, address=address, failures=1, since=clock))
             except IntegrityError:  # another worker counted the first one
                 _one_more(session, name, address)
+
+        self._database.transact(work)
 
     def _rehash(self, account: Account, stored: str, password: str) -> str:
         fresh = self._passwords.hash(password)

@@ -66,8 +66,7 @@ class BlobViews:
     def delete(self, repository: RepositoryName, digest: Digest) -> Response:
         """Take a blob out of a repository."""
         self._gate.deleter(repository)
-        with self._database.write() as session:
-            release_blob(session, repository, digest)
+        self._database.transact(lambda session: release_blob(session, repository, digest))
         return Response(status=202)
 
     def _find(self, repository: RepositoryName, digest: Digest) -> StoredBlob:

@@ -90,8 +90,8 @@ class ManifestViews:
         if isinstance(reference, Digest) and digest != reference:
             raise DigestInvalidError("the digest is not that of the manifest", detail={"digest": reference})
         manifest = parse(data, request.headers.get("Content-Type", ""))
-        with self._database.write() as session:
-            put_manifest(
+        self._database.transact(
+            lambda session: put_manifest(
                 session,
                 repository,
                 manifest,
@@ -101,6 +101,7 @@ class ManifestViews:
                 actor=grant.subject,
                 now=self._clock(),
             )
+        )
         response = Response(status=201)
         response.headers["Location"] = f"/v2/{repository}/manifests/{digest}"
         response.headers["Docker-Content-Digest"] = digest
@@ -113,13 +114,16 @@ class ManifestViews:
     def delete(self, repository: RepositoryName, reference: Tag | Digest) -> Response:
         """Delete a tag, or a manifest with all its tags."""
         grant = self._gate.deleter(repository)
-        with self._database.write() as session:
+
+        def work(session: Session) -> None:
             if not exists_repository(session, repository):
                 raise _unknown(session, repository, reference)
             if isinstance(reference, Digest):
                 delete_manifest(session, repository, reference, actor=grant.subject, now=self._clock())
             else:
                 delete_tag(session, repository, reference, actor=grant.subject, now=self._clock())
+
+        self._database.transact(work)
         return Response(status=202)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from flask import Flask, Response, request
+from sqlalchemy.orm import Session
 
 from registry.blobs import blob_sources, find_blob, hold_blob
 from registry.errors import DigestInvalidError
@@ -104,7 +105,8 @@ class UploadViews:
             sources = [each for each in candidates if find_blob(session, each, digest)]
         if not any(self._gate.mountable(grant, each, digest) for each in sources):
             return False
-        with self._database.write() as session:
+
+        def work(session: Session) -> bool:
             # Looked up again: it may have been deleted meanwhile.
             blob = next((blob for each in sources if (blob := find_blob(session, each, digest))), None)
             if blob is None:
@@ -117,7 +119,9 @@ class UploadViews:
                 size=blob.size,
                 now=self._clock(),
             )
-        return True
+            return True
+
+        return self._database.transact(work)
 
 
 def _located(response: Response, repository: RepositoryName, upload: Upload) -> Response:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
+from registry import migrations
 from registry.accounts.admin import (
     Listed,
     add_commands,
@@ -26,19 +27,19 @@ from registry.accounts.admin import (
 from registry.accounts.logins import Logins
 from registry.accounts.models import Permission, RefreshToken
 from registry.accounts.policy import Level
-from registry.base import Base
 from trust.errors import ConflictError, InvalidError, NotFoundError, SettingsError, UnauthorizedError
 from trust.names import RepositoryName
 from trust.web.database import Database
+from trust.web.migrations import upgrade
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 APP = RepositoryName("library/app")
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(f"sqlite:///{tmp_path}/registry.db")
-    database.create(Base.metadata)
+def database(database_url: str) -> Iterator[Database]:
+    database = Database(database_url)
+    upgrade(database, migrations)
     yield database
     database.dispose()
 

@@ -18,18 +18,19 @@ from hypothesis import strategies as st
 from sqlalchemy import select, update
 from werkzeug.test import TestResponse
 
+from registry import migrations
 from registry.accounts.admin import add_user, grant, remove_user, set_password
 from registry.accounts.garant import MAX_FORM_BYTES, create_garant
 from registry.accounts.logins import IDLE_DAYS, MAX_FAILURES, WINDOW_SECONDS, Logins
 from registry.accounts.models import LoginFailure, RefreshToken, User
 from registry.accounts.policy import Level
-from registry.base import Base
 from trust.ca import Pair, self_signed
 from trust.errors import UnauthorizedError
 from trust.names import RepositoryName
 from trust.tokens import Grant, Issuer, Sites, Verifier, format_scope
 from trust.web.app import create_base_app
 from trust.web.database import Database
+from trust.web.migrations import upgrade
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 SITES = Sites(("localhost:5000",))
@@ -98,7 +99,7 @@ def pair() -> Pair:
 @pytest.fixture
 def world(tmp_path: Path, pair: Pair) -> Iterator[World]:
     database = Database(f"sqlite:///{tmp_path}/registry.db")
-    database.create(Base.metadata)
+    upgrade(database, migrations)
     add_user(database, "admin", "administrator", is_admin=True, now=NOW)
     add_user(database, "alice", PASSWORD, is_admin=False, now=NOW)
     grant(database, "alice", RepositoryName("library/app"), Level.READ_WRITE)

@@ -9,6 +9,7 @@ import uuid
 from pathlib import Path
 
 import pytest
+
 from pushes import Site, code_of, digest_of
 
 APP = "library/app"

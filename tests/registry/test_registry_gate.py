@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 from flask import Response
-from pushes import Headers, Image, Site, code_of, descriptor, digest_of, image_manifest
 from werkzeug.test import TestResponse
 
+from pushes import Headers, Image, Site, code_of, descriptor, digest_of, image_manifest
 from registry.manifests import OCI_IMAGE
 from registry.views.routes import GATED, endpoints, expose
 from trust.names import RepositoryName

@@ -8,8 +8,8 @@ import json
 from pathlib import Path
 
 import pytest
-from pushes import LAYER_TYPE, Site, code_of, descriptor, digest_of, image_manifest, index_manifest, index_of
 
+from pushes import LAYER_TYPE, Site, code_of, descriptor, digest_of, image_manifest, index_manifest, index_of
 from registry.manifests import DOCKER_IMAGE, DOCKER_LIST, OCI_IMAGE, OCI_INDEX
 
 APP = "library/app"

@@ -9,9 +9,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from pushes import CONFIG_TYPE, Site, code_of, descriptor, digest_of, image_manifest, index_manifest
 from werkzeug.test import TestResponse
 
+from pushes import CONFIG_TYPE, Site, code_of, descriptor, digest_of, image_manifest, index_manifest
 from registry.manifests import OCI_IMAGE, OCI_INDEX
 
 APP = "library/app"

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from pushes import CONFIG_TYPE, LAYER_TYPE, descriptor, digest_of, image_manifest, index_manifest
 
+from pushes import CONFIG_TYPE, LAYER_TYPE, descriptor, digest_of, image_manifest, index_manifest
 from registry.errors import ManifestInvalidError
 from registry.manifests import (
     DOCKER_IMAGE,

@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 
 import pytest
-from pushes import Site, code_of, digest_of
 
+from pushes import Site, code_of, digest_of
 from registry.views.tags import MAX_PAGE
 
 APP = "library/app"

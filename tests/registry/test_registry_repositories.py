@@ -4,25 +4,25 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
-from pushes import CONFIG_TYPE, LAYER_TYPE, descriptor, digest_of, image_manifest, index_manifest, index_of
 from sqlalchemy import func, make_url, select
 from sqlalchemy.orm import Session
 from sqlalchemy.schema import CreateTable
 
-from registry import repositories
+from pushes import CONFIG_TYPE, LAYER_TYPE, descriptor, digest_of, image_manifest, index_manifest, index_of
+from registry import migrations, repositories
 from registry.base import Base
 from registry.blobs import blob_sources, find_blob, hold_blob, release_blob
 from registry.errors import BlobUnknownError, ManifestUnknownError, MissingChildError, UnsupportedError
 from registry.manifests import OCI_IMAGE, parse
-from registry.models import ManifestEdgeRow, ManifestRow, TagHistoryRow, TagRow
+from registry.models import BlobRow, ManifestEdgeRow, ManifestRow, RepositoryBlobRow, TagHistoryRow, TagRow
 from registry.repositories import StoredManifest
 from trust.names import Digest, RepositoryName, Tag
 from trust.web.database import Database
+from trust.web.migrations import upgrade
 
 APP, OTHER = RepositoryName("library/app"), RepositoryName("library/other")
 NOW = datetime(2026, 1, 1, 12, 30, tzinfo=UTC)
@@ -32,11 +32,12 @@ INDEX = index_manifest([IMAGE])
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Database:
+def database(database_url: str) -> Iterator[Database]:
     """The registry's tables, empty."""
-    database = Database(f"sqlite:///{tmp_path}/registry.db")
-    database.create(Base.metadata)
-    return database
+    database = Database(database_url)
+    upgrade(database, migrations)
+    yield database
+    database.dispose()
 
 
 def hold(session: Session, *blobs: bytes, repository: RepositoryName = APP) -> None:
@@ -193,7 +194,12 @@ def test_what_a_manifest_needs_must_be_in_its_own_repository(
 def test_hundreds_of_layers_are_looked_up_and_found(database: Database) -> None:
     layers = [f"layer {number}".encode() for number in range(1200)]
     with database.write() as session:
-        hold(session, CONFIG, *layers)
+        hold(session, CONFIG)
+        rows = [BlobRow(sha256=digest_of(data).encoded, size=len(data), created=NOW) for data in layers]
+        session.add_all(rows)
+        session.flush()
+        number = repositories.ensure_repository(session, APP)
+        session.add_all(RepositoryBlobRow(repository_id=number, blob_id=row.id) for row in rows)
         put(session, image_manifest(CONFIG, layers))
         with pytest.raises(MissingChildError):
             put(session, image_manifest(CONFIG, [*layers, b"missing"]))
@@ -285,10 +291,12 @@ def test_many_may_push_the_same_image_to_a_new_repository_at_once(database: Data
     failures: list[BaseException] = []
 
     def push(number: int) -> None:
+        def work(session: Session) -> None:
+            hold(session, CONFIG, LAYER)
+            put(session, IMAGE, "latest", f"tag-{number}")
+
         try:
-            with database.write() as session:
-                hold(session, CONFIG, LAYER)
-                put(session, IMAGE, "latest", f"tag-{number}")
+            database.transact(work)
         except BaseException as error:
             failures.append(error)
 

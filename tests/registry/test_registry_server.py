@@ -17,8 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from pushes import Headers, digest_of, image_manifest
 
+from pushes import Headers, digest_of, image_manifest
 from registry.manifests import OCI_IMAGE
 from trust.ca import Authority, new_authority
 

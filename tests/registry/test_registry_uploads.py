@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from pushes import digest_of
 
-from registry.base import Base
+from pushes import digest_of
+from registry import migrations
 from registry.blobs import StoredBlob, find_blob
 from registry.errors import (
     DigestInvalidError,
@@ -25,6 +25,7 @@ from registry.storage.file import FileStorage
 from registry.uploads import LEASE, Chunk, Upload, Uploads
 from trust.names import Digest, RepositoryName
 from trust.web.database import Database
+from trust.web.migrations import upgrade
 
 REPOSITORY = RepositoryName("library/app")
 OTHER = RepositoryName("library/other")
@@ -33,11 +34,10 @@ OTHER = RepositoryName("library/other")
 class World:
     """Uploads with a clock that stands still until it is told otherwise."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, database: Database) -> None:
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
         self.folder = folder
-        self.database = Database(f"sqlite:///{folder}/registry.db")
-        self.database.create(Base.metadata)
+        self.database = database
         self.storage = FileStorage(folder / "content")
         self.uploads = self.another_process()
 
@@ -73,9 +73,12 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
+def world(tmp_path: Path, database_url: str) -> Iterator[World]:
     """Uploads without any."""
-    return World(tmp_path)
+    database = Database(database_url)
+    upgrade(database, migrations)
+    yield World(tmp_path, database)
+    database.dispose()
 
 
 def test_chunks_become_a_blob_of_the_repository_alone(world: World) -> None:

@@ -9,6 +9,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+
 from collection import (
     CORRUPTIONS,
     Collection,
@@ -22,9 +24,7 @@ from collection import (
     with_trailing_garbage,
     without_signatures,
 )
-from cryptography.hazmat.primitives.asymmetric import rsa
 from notaryserver import NOW, NotaryServer, error, multipart, refusal
-
 from trust.keys import NotarySigner, certificate_key, generate_private
 from trust.names import ROOT, SNAPSHOT, TARGETS, RoleName
 

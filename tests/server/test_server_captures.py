@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from collection import Collection, edited, with_a_signature_by, with_another_type, without_signatures
-from notaryserver import MULTIPART, NotaryServer, multipart, tuf
 from werkzeug.test import TestResponse
 
+from collection import Collection, edited, with_a_signature_by, with_another_type, without_signatures
+from notaryserver import MULTIPART, NotaryServer, multipart, tuf
 from trust.keys import NotarySigner, generate_private
 
 CAPTURES = Path(__file__).parent.parent / "fixtures" / "captures"

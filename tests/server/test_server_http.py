@@ -10,9 +10,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from notaryserver import NOW, NotaryServer, error, multipart, tuf
 from werkzeug.test import TestResponse
 
+from notaryserver import NOW, NotaryServer, error, multipart, tuf
 from trust.ca import self_signed
 from trust.errors import UnavailableError
 from trust.keys import NotaryKey

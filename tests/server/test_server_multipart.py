@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from notaryserver import BOUNDARY, MULTIPART, NotaryServer, error, multipart
 
+from notaryserver import BOUNDARY, MULTIPART, NotaryServer, error, multipart
 from server.errors import InvalidRoleError, MalformedUploadError, NoFilenameError, TooLargeError
 from server.multipart import UploadLimits, read_upload
 from trust.names import RoleName

@@ -10,9 +10,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+
 from collection import Collection, pretty
 from notaryserver import NOW, NotaryServer, error, refusal
-
 from trust.chain import check_described, check_root, check_signatures
 from trust.errors import UnavailableError
 from trust.keys import NotaryKey, NotarySignature

@@ -5,18 +5,18 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from threading import Barrier, Thread
 
 import pytest
-from collection import Collection
-from notaryserver import NOW, NotaryServer, error, tuf
 from sqlalchemy import func, select
 from werkzeug.test import TestResponse
 
+from collection import Collection
+from notaryserver import NOW, NotaryServer, error, tuf
 from server.models import ChangeRow, TufFileRow
 from trust.keys import NotarySignature
 from trust.keystore import MemoryKeyStore
@@ -27,8 +27,10 @@ GUN = "localhost:5000/library/app"
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> NotaryServer:
-    return NotaryServer(tmp_path)
+def server(tmp_path: Path, database_url: str) -> Iterator[NotaryServer]:
+    server = NotaryServer(tmp_path, database_url=database_url)
+    yield server
+    server.close()
 
 
 def together(acts: list[Callable[[], TestResponse]]) -> list[TestResponse]:
@@ -148,8 +150,10 @@ def keys() -> Interrupted:
 
 
 @pytest.fixture
-def interrupted(tmp_path: Path, keys: Interrupted) -> NotaryServer:
-    return NotaryServer(tmp_path, keys=keys)
+def interrupted(tmp_path: Path, keys: Interrupted, database_url: str) -> Iterator[NotaryServer]:
+    server = NotaryServer(tmp_path, keys=keys, database_url=database_url)
+    yield server
+    server.close()
 
 
 def _publish_meanwhile(server: NotaryServer, data: bytes, role: str = "targets") -> Callable[[], None]:

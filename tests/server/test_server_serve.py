@@ -11,9 +11,9 @@ from pathlib import Path
 from threading import Barrier, Thread
 
 import pytest
+
 from collection import Collection
 from notaryserver import NOW, NotaryServer, error
-
 from trust.chain import check_described, check_root, check_signatures
 from trust.errors import UnavailableError
 from trust.keys import NotaryKey, NotarySignature

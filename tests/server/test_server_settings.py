@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from notaryserver import NOW
 
+from notaryserver import NOW
 from server.app import create_app, main, prepare
 from server.settings import PREFIX, Settings
 from trust.ca import Authority, new_authority

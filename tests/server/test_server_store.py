@@ -9,14 +9,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from notaryserver import NOW, NotaryServer
-from sqlalchemy import event, inspect
+from sqlalchemy import event, insert, inspect
 
+from notaryserver import NOW, NotaryServer
+from server import migrations
 from server.errors import LostRaceError, VersionError
-from server.models import Base
+from server.models import ChangeRow
 from server.store import MAX_CHANGES, Store
 from trust.names import ROOT, SNAPSHOT, TARGETS, TIMESTAMP, Gun, RoleName
 from trust.web.database import Database
+from trust.web.migrations import upgrade
 
 VECTORS = Path(__file__).parent.parent / "fixtures" / "vectors"
 GUN = Gun("localhost:5000/library/app")
@@ -24,12 +26,13 @@ Files = dict[RoleName, tuple[int, bytes]]
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Database:
-    database = Database(f"sqlite:///{tmp_path / 'server.db'}")
-    database.create(Base.metadata)
+def database(database_url: str) -> Iterator[Database]:
+    database = Database(database_url)
+    upgrade(database, migrations)
     with database.write() as session:
         Store(session).prepare()
-    return database
+    yield database
+    database.dispose()
 
 
 def put(database: Database, files: Files, after: int | None, gun: Gun = GUN) -> None:
@@ -59,6 +62,7 @@ def test_the_tables_are_those_of_the_reference(database: Database) -> None:
         ],
         "change_category": ["category"],
         "changefeed": ["id", "created_at", "gun", "version", "sha256", "category"],
+        "troth_server_version": ["version_num"],
     }  # fmt: skip
     (unique,) = found.get_unique_constraints("tuf_files")
     assert unique["column_names"] == ["gun", "role", "version"]
@@ -182,11 +186,9 @@ def test_a_deletion_is_noted_once_and_only_if_something_was_there(database: Data
 
 
 def test_the_changefeed_has_a_page_size_that_nobody_can_pass(database: Database) -> None:
-    for version in range(1, MAX_CHANGES + 3):
-        with database.write() as session:
-            session.connection().exec_driver_sql(
-                "INSERT INTO changefeed (gun, version, sha256, category) VALUES ('a', ?, '', 'update')", (version,)
-            )
+    with database.write() as session:
+        changes = [{"gun": "a", "version": version, "sha256": ""} for version in range(1, MAX_CHANGES + 3)]
+        session.execute(insert(ChangeRow), changes)
     with database.read() as session:
         store = Store(session)
         assert len(store.changes(None, 0, 10**6)) == MAX_CHANGES

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from signerprocess import SignerProcess
 
+from signerprocess import SignerProcess
 from trust.names import TIMESTAMP, Gun
 
 _ROOT = Path(__file__).parent.parent.parent

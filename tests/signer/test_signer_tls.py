@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from signerprocess import SignerProcess, Tls, payload
 
+from signerprocess import SignerProcess, Tls, payload
 from trust.errors import DeniedError, InvalidError, SettingsError, UnavailableError
 from trust.names import TIMESTAMP, Gun
 from trust.remotekeys import RemoteKeyStore

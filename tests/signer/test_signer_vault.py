@@ -5,29 +5,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
-from signerprocess import payload
 from sqlalchemy import inspect, select
 
-from signer.models import Base, SealedKey
+from signer import migrations
+from signer.models import SealedKey
 from signer.passphrases import Passphrases
 from signer.sealing import SealError, unseal
 from signer.vault import Vault
+from signerprocess import payload
 from trust.errors import NotFoundError, UnavailableError
 from trust.keys import public_key_of
 from trust.names import SNAPSHOT, TIMESTAMP, Gun
 from trust.web.database import Database
+from trust.web.migrations import upgrade
 
 _GUN = Gun("localhost:5000/library/app")
 _NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(f"sqlite:///{tmp_path}/keys.db")
-    database.create(Base.metadata)
+def database(database_url: str) -> Iterator[Database]:
+    database = Database(database_url)
+    upgrade(database, migrations)
     yield database
     database.dispose()
 
@@ -134,8 +135,8 @@ def test_more_keys_than_stay_open_in_memory_all_sign(database: Database) -> None
             key.verify_signature(vault.sign(gun, TIMESTAMP, key.keyid, data), data)
 
 
-def test_a_database_without_its_table_is_unavailable(tmp_path: Path) -> None:
-    database = Database(f"sqlite:///{tmp_path}/empty.db")
+def test_a_database_without_its_table_is_unavailable(database_url: str) -> None:
+    database = Database(database_url)
     with pytest.raises(UnavailableError):
         _vault(database).create(_GUN, TIMESTAMP, "ecdsa")
     database.dispose()

@@ -13,9 +13,9 @@ import pytest
 from flask import Flask
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from signerprocess import SignerProcess, payload, tls_connection
 
 from signer.app import create_app, prepare
+from signerprocess import SignerProcess, payload, tls_connection
 from trust.names import TIMESTAMP
 from trust.remotekeys import FIND_PATH, KEYS_PATH, SIGN_PATH
 

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`troth-registry policy` and `troth-registry forget`, run as an operator does, beside a running registry."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from world import APP, World, denial
+
+PIN = "0123456789abcdef" * 4
+ENFORCED = f"localhost:5000/{APP}\tmode: enforced\troles: targets/releases, targets\tpins: none\n"
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """A site where everything is enforced."""
+    return World(tmp_path)
+
+
+def test_policy_alone_shows_and_changes_nothing(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(2):
+        assert world.command("policy", APP) == 0
+        assert capsys.readouterr().out == ENFORCED
+
+
+def test_policy_changes_what_is_named_and_shows_the_result(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    assert world.command("policy", APP, "--mode", "permissive", "--pin", PIN) == 0
+    out = f"localhost:5000/{APP}\tmode: permissive\troles: targets/releases, targets\tpins: {PIN}\n"
+    assert capsys.readouterr().out == out
+    assert world.command("policy", APP, "--role", "targets/a", "--role", "targets/b") == 0
+    out = f"localhost:5000/{APP}\tmode: permissive\troles: targets/a, targets/b\tpins: {PIN}\n"
+    assert capsys.readouterr().out == out
+    assert world.command("policy", APP, "--default", "--pin", PIN) == 0
+    assert capsys.readouterr().out == ENFORCED.replace("none", PIN)
+    assert world.command("policy", APP, "--default") == 0
+    assert capsys.readouterr().out == ENFORCED
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--pin", "short"], "a pin is a key ID"),
+        (["--pin", ""], "a pin is a key ID"),  # as a script with an empty variable says it
+        (["--role", "snapshot"], "roles that count"),
+        (["--role", "targets/.."], "invalid role name"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence_and_changes_nothing(
+    world: World, capsys: pytest.CaptureFixture[str], options: list[str], sentence: str
+) -> None:
+    assert world.command("policy", APP, "--mode", "permissive", "--pin", PIN) == 0
+    before = capsys.readouterr().out
+    assert world.command("policy", APP, "--default", "--mode", "disabled", *options) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("troth-registry: ")
+    assert sentence in captured.err
+    assert captured.err.count("\n") == 1
+    assert world.command("policy", APP) == 0
+    assert capsys.readouterr().out == before
+
+
+def test_a_repository_is_named_without_host_and_tag(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("policy", "forget"):
+        for name in (f"localhost:5000/{APP}", "Library/App", "library/../app", "library/app:1", ""):
+            assert world.command(command, name) == 1
+            captured = capsys.readouterr()
+            assert (captured.out, "repository name" in captured.err) == ("", True)
+
+
+def test_an_unknown_mode_is_refused_with_the_ones_there_are(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        world.command("policy", APP, "--mode", "strict")
+    err = capsys.readouterr().err
+    assert all(mode in err for mode in ("enforced", "permissive", "disabled"))
+
+
+def test_a_change_counts_from_the_next_request_of_a_running_registry(world: World) -> None:
+    world.push_image(APP, "1")
+    assert denial(world.manifest(APP, "1"))["policy"] == "enforced"
+    assert world.command("policy", APP, "--mode", "disabled") == 0
+    assert world.manifest(APP, "1").status_code == 200
+
+
+def test_forget_says_whether_anything_was_known(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    assert world.command("forget", APP) == 0
+    assert capsys.readouterr().out == f"localhost:5000/{APP}: nothing was known\n"
+    world.publish(APP, {"1": world.push_image(APP, "1")})
+    assert world.manifest(APP, "1").status_code == 200
+    assert world.command("forget", APP) == 0
+    assert capsys.readouterr().out == f"localhost:5000/{APP}: forgotten\n"
+    assert world.manifest(APP, "1").status_code == 200  # believed anew
+
+
+def test_roles_of_the_site_that_sign_no_content_are_refused(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.settings = replace(world.settings, trust_roles=("timestamp",))
+    assert world.command("policy", APP) == 1
+    assert "roles that count" in capsys.readouterr().err
