@@ -111,8 +111,8 @@ class Report:
         lines = [f"{self.program}: nothing was written; this is what would be" if self.dry_run else self.program]
         width = max((len(_printable(entry.gun)) for entry in self.entries), default=0)
         for entry in self.entries:
-            counts = {"files": entry.files, "changes": entry.changes, "keys": len(entry.keys)}
-            shown = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+            counts = {"file": entry.files, "change": entry.changes, "key": len(entry.keys)}
+            shown = ", ".join(f"{count} {what}{'s' * (count > 1)}" for what, count in counts.items() if count)
             lines.append(f"  {_printable(entry.gun):{width}}  {entry.state:8}  {shown}".rstrip())
             lines += [f"      problem: {_printable(problem)}" for problem in entry.problems]
             lines += [f"      note: {_printable(note)}" for note in entry.notes]

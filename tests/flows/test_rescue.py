@@ -76,7 +76,7 @@ def rescued(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rescued]:
         status, said = pair.run("troth", *command, OWN, SERVERS)
         assert status == 0, said
         assert f"{SERVERS}: " in said
-        assert "root 3, 1 names in 1 roles" in said
+        assert "root 3, roles targets, signed names: 1" in said
     imported = ["import", f"--config={pair.configuration('server')}", f"--from-folder={folder}/rescued"]
     report = folder / "report.json"
     status, said = pair.run("troth-server", *imported, f"--report={report}")

@@ -43,7 +43,7 @@ class Original:
         self._engine = create_engine(url)
 
     def put(
-        self, gun: str, role: str, *, algorithm: str = "ecdsa", alias: str = "timestamp_1", **columns: object
+        self, gun: str, role: str, *, algorithm: str = "ecdsa", alias: str = "timestamp_1", **columns: Any
     ) -> str:
         """Store a new key as the original does; `columns` say what is otherwise."""
         key = generate_private(algorithm)
@@ -189,12 +189,12 @@ def test_a_key_that_cannot_be_opened_is_said(
     original: Original, ours: Ours, monkeypatch: pytest.MonkeyPatch, damage: str
 ) -> None:
     other = public_key_of(generate_private("ecdsa"))
-    columns: dict[str, object] = {
+    damages: dict[str, dict[str, Any]] = {
         "wrong passphrase": {},
         "another key's public half": {"public": other.public, "key_id": other.keyid},
         "cut off": {"private": b"eyJhbGciOiJQQkVTMi1IUzI1NitBMTI4S1ci"},
-    }[damage]
-    original.put(GUN, "timestamp", **columns)
+    }
+    original.put(GUN, "timestamp", **damages[damage])
     if damage == "wrong passphrase":
         monkeypatch.setenv("NOTARY_SIGNER_TIMESTAMP_1", "another")
     status, entries = ours.take(original.url)

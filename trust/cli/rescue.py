@@ -65,9 +65,10 @@ def _rescue(options: argparse.Namespace) -> int:
 
 def _told(rescued: Rescued, written: int) -> str:
     found = rescued.survey
+    names = sum(len(meta.signed.targets) for meta in found.targets.values())
     lines = [
-        f"{found.gun}: {len(rescued.files)} files, {written} of them new; root {found.root.signed.version}, "
-        f"{sum(len(meta.signed.targets) for meta in found.targets.values())} names in {len(found.targets)} roles"
+        f"{found.gun}: {len(rescued.files)} files, {written} of them new; "
+        f"root {found.root.signed.version}, roles {', '.join(found.targets)}, signed names: {names}"
     ]
     lines += [f"  note: {error}" for error in found.expired]
     lines += [f"  note: {role} is passed over by readers: {error}" for role, error in found.skipped.items()]

@@ -126,8 +126,8 @@ class Database:
 
 
 def cause(error: SQLAlchemyError) -> str:
-    """What the driver says; SQLAlchemy's own words would add the statement and its parameters."""
-    return str(getattr(error, "orig", None) or type(error).__name__)
+    """What the driver says, on one line; SQLAlchemy's own words would add the statement and its parameters."""
+    return " ".join(str(getattr(error, "orig", None) or type(error).__name__).split())
 
 
 def is_broken_off(error: SQLAlchemyError) -> bool:

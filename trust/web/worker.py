@@ -9,6 +9,7 @@ with them, that is every request.  Here a thread of its own waits; beyond a limi
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from concurrent.futures import Future
 from typing import Any
@@ -36,7 +37,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
             def linger() -> None:
                 try:
-                    close(conn, graceful=True)
+                    with contextlib.suppress(OSError):  # the client went, and took the connection with it
+                        close(conn, graceful=True)
                 finally:
                     self._leaving.release()
 
