@@ -48,6 +48,16 @@ def ascii_text(length: int) -> TypeEngine[str]:
     )
 
 
+def exact_text(length: int) -> TypeEngine[str]:
+    """The same for text that may hold any character."""
+    exact = mysql.VARCHAR(length, charset="utf8mb4", collation="utf8mb4_bin")
+    return (
+        String(length)
+        .with_variant(exact, "mysql", "mariadb")
+        .with_variant(postgresql.VARCHAR(length, collation="C"), "postgresql")
+    )
+
+
 class Moment(TypeDecorator[datetime]):
     """A point in time: aware and in UTC in Python, without a zone and to the microsecond in the database."""
 

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import SplitResult, urlencode, urlsplit
 
 import urllib3
 
@@ -28,6 +28,8 @@ from trust.errors import InvalidError, SizeError, UnauthorizedError, Unavailable
 SMALL = 64 * 2**10
 #: What docker calls the user whose password is an identity token.
 TOKEN_USER = "<token>"  # noqa: S105  # a name
+#: What a token is made of (RFC 6750); nothing else goes into a header.
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")
 _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
 _CLIENT = "troth"
 
@@ -55,8 +57,8 @@ class Site:
         credentials: tuple[str, str] | None = None,
         timeout: float = 10.0,
     ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        parts = _split(url)
+        if parts is None or parts.query or parts.fragment:
             raise InvalidError("the server's address must be an http or https URL")
         self.url = url.rstrip("/")
         self._secure = parts.scheme == "https"
@@ -112,8 +114,8 @@ class Site:
         if scheme.lower() == "basic" and self._credentials is not None and self._secure:
             # A registry without a token service: the credentials themselves, as the value of Authorization.
             return urllib3.make_headers(basic_auth=":".join(self._credentials))["authorization"]
-        realm = urlsplit(values.get("realm", ""))
-        if scheme.lower() != "bearer" or realm.scheme not in ("http", "https"):
+        realm = _split(values.get("realm", ""))
+        if scheme.lower() != "bearer" or realm is None:
             raise UnauthorizedError(f"{self.url} asks for authentication in a way that is not understood")
         if self._secure and realm.scheme != "https":
             raise UnauthorizedError(f"{self.url} sends credentials to an address without TLS; refused")
@@ -132,11 +134,11 @@ class Site:
         try:
             decoded: Any = json.loads(body)
             token = decoded.get("token") or decoded.get("access_token")
-        except (ValueError, AttributeError) as error:
+        except (ValueError, AttributeError, RecursionError) as error:
             raise UnavailableError(
                 f"the token service {realm.netloc} answered something else than a token"
             ) from error
-        if not isinstance(token, str):
+        if not isinstance(token, str) or not _TOKEN.fullmatch(token):
             raise UnavailableError(f"the token service {realm.netloc} answered without a token")
         return f"Bearer {token}"
 
@@ -157,8 +159,7 @@ class Site:
         try:
             yield answer
         finally:
-            answer.drain_conn()
-            answer.release_conn()
+            _finish(answer)
 
 
 def read(answer: Answer, limit: int, name: str) -> bytes:
@@ -180,7 +181,28 @@ def read(answer: Answer, limit: int, name: str) -> bytes:
     if len(data) > limit:
         answer.close()
         raise SizeError(f"{name} is longer than the allowed {limit} bytes")
+    if answer.length_remaining:  # urllib3 does not mind where all is asked for at once
+        raise UnavailableError(f"the answer for {name} broke off: {answer.length_remaining} bytes are missing")
     return data
+
+
+def _split(url: str) -> SplitResult | None:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a host or port that is none
+        return None
+    return parts if usable else None
+
+
+def _finish(answer: Answer) -> None:
+    # A short rest is read, so that the connection can be used again; another may have no end.
+    rest = answer.length_remaining
+    if rest is not None and rest <= SMALL:
+        answer.drain_conn()
+    else:
+        answer.close()
+    answer.release_conn()
 
 
 def _cause(error: Exception) -> str:

@@ -169,7 +169,7 @@ def _trust(metadata: MetaData) -> None:
     Table(
         "trust_files",
         metadata,
-        Column("gun", _ascii(255), primary_key=True),
+        Column("gun", _exact(255), primary_key=True),
         Column("role", _ascii(255), primary_key=True),
         Column("version", Integer, nullable=False),
         Column("data", _bytes(), nullable=False),
@@ -190,6 +190,15 @@ def _repository(**options: Any) -> Column[int]:
 
 def _number() -> TypeEngine[int]:
     return BigInteger().with_variant(Integer(), "sqlite")
+
+
+def _exact(length: int) -> TypeEngine[str]:
+    exact = mysql.VARCHAR(length, charset="utf8mb4", collation="utf8mb4_bin")
+    return (
+        String(length)
+        .with_variant(exact, "mysql", "mariadb")
+        .with_variant(postgresql.VARCHAR(length, collation="C"), "postgresql")
+    )
 
 
 def _ascii(length: int) -> TypeEngine[str]:

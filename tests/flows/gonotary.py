@@ -79,8 +79,9 @@ class _Pair:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for process in reversed(self._running):
+        for process in self._running:
             process.terminate()
+        for process in self._running:
             try:
                 process.wait(20)
             except subprocess.TimeoutExpired:

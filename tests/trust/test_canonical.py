@@ -125,6 +125,7 @@ def test_a_control_character_cannot_be_written_into_a_file(code: int) -> None:
     ("data", "text"),
     [
         (rb'"\ud800"', "\ufffd"),
+        (rb'"\uD800"', "\ufffd"),
         (rb'"\udc00\ud800"', "\ufffd\ufffd"),
         (rb'"\uD83D\uDE00"', "\U0001f600"),
         (rb'"\ud83dA"', "\ufffdA"),

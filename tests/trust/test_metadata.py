@@ -328,6 +328,7 @@ def test_a_flood_of_signatures_is_refused_before_any_is_verified() -> None:
     for count in (MAX_SIGNATURES, 100_000):
         with pytest.raises(FormatError, match="more than 1000 signatures"):
             parse_targets(TARGETS, flood(count, lambda n: f"{n:064x}"))
+    verify_targets(flood(MAX_SIGNATURES_PER_KEY, lambda _: "0" * 64))
     with pytest.raises(FormatError, match="by one key"):
         parse_targets(TARGETS, flood(MAX_SIGNATURES_PER_KEY + 1, lambda _: "0" * 64))
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import warnings
 from datetime import UTC, datetime, timedelta
 from functools import cache
 
@@ -14,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from tuf.api.metadata import Role, Root
 
 from collection import root_signer
-from trust.errors import InvalidError, PinError
+from trust.errors import FormatError, InvalidError, PinError
 from trust.keys import NotaryKey, NotarySigner, certificate_key, generate_private, public_key_of
 from trust.names import Gun
 from trust.pins import Pins, root_keys
@@ -229,6 +230,25 @@ def test_a_certificate_with_an_unknown_signature_algorithm_is_passed_over() -> N
     key = patched("06082a8648ce3d040302", "06082a8648ce3d040309")  # ecdsa-with-SHA256 to nothing
     assert not counts(key)
     assert not counts(key, allow_expired=True)
+
+
+def test_a_certificate_for_an_unknown_curve_is_no_key() -> None:
+    der = Certificate(GUN).der.replace(bytes.fromhex("06082a8648ce3d030107"), bytes.fromhex("06082a8648ce3d030119"))
+    key = NotaryKey.from_public("ecdsa-x509", pem(der))
+    assert not counts(key)
+    for member in ("certificates", "canonical_id", "public_key", "material"):
+        with pytest.raises(FormatError):
+            getattr(key, member)
+
+
+def test_a_certificate_with_a_serial_number_of_old_gives_no_warning() -> None:
+    certificate = x509.load_der_x509_certificate(Certificate(GUN).der)
+    serial = certificate.serial_number.to_bytes(20, "big")
+    zero = certificate.public_bytes(serialization.Encoding.DER).replace(serial, bytes(20))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        NotaryKey.from_public("ecdsa-x509", pem(zero))
+        counts(NotaryKey.from_public("ecdsa-x509", pem(zero)))
 
 
 def test_a_certificate_with_an_extension_twice_is_passed_over() -> None:
