@@ -40,20 +40,13 @@ DIGEST_LENGTH = 135
 
 
 def ascii_text(length: int) -> TypeEngine[str]:
-    """A column of ASCII text that no database folds, pads or sorts by a language's rules."""
+    """A column of ASCII text that no database folds, pads or sorts by a language's rules.
+
+    On MariaDB it can hold more: a column of ASCII alone cannot be compared with what somebody asks for in vain.
+    """
     return (
         String(length)
-        .with_variant(mysql.VARCHAR(length, charset="ascii", collation="ascii_bin"), "mysql", "mariadb")
-        .with_variant(postgresql.VARCHAR(length, collation="C"), "postgresql")
-    )
-
-
-def exact_text(length: int) -> TypeEngine[str]:
-    """The same for text that may hold any character."""
-    exact = mysql.VARCHAR(length, charset="utf8mb4", collation="utf8mb4_bin")
-    return (
-        String(length)
-        .with_variant(exact, "mysql", "mariadb")
+        .with_variant(mysql.VARCHAR(length, charset="utf8mb4", collation="utf8mb4_bin"), "mysql", "mariadb")
         .with_variant(postgresql.VARCHAR(length, collation="C"), "postgresql")
     )
 

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from registry.base import Base
 from registry.inserts import insert_or_find
-from registry.models import ascii_text, bytes_of_any_length, exact_text
+from registry.models import ascii_text, bytes_of_any_length
 from trust.names import Gun, RoleName
 from trust.web.database import Database
 
@@ -22,7 +22,7 @@ class TrustFileRow(Base):
 
     __tablename__ = "trust_files"
 
-    gun: Mapped[str] = mapped_column(exact_text(255), primary_key=True)
+    gun: Mapped[str] = mapped_column(ascii_text(255), primary_key=True)
     role: Mapped[str] = mapped_column(ascii_text(255), primary_key=True)
     version: Mapped[int] = mapped_column(Integer)
     data: Mapped[bytes] = mapped_column(bytes_of_any_length())

@@ -98,8 +98,8 @@ class Site:
         certificate = folder / "token.crt"
         certificate.write_bytes(pair.certificate_pem)
         self.issuer = Issuer(pair.key_pem, pair.certificate_pem, "troth", "troth")
+        settings.setdefault("database_url", f"sqlite:///{folder}/registry.db")
         self.settings = Settings(
-            database_url=f"sqlite:///{folder}/registry.db",
             content_folder=folder / "content",
             **({"token_certificate": certificate} | settings),
         )

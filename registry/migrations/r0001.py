@@ -169,7 +169,7 @@ def _trust(metadata: MetaData) -> None:
     Table(
         "trust_files",
         metadata,
-        Column("gun", _exact(255), primary_key=True),
+        Column("gun", _ascii(255), primary_key=True),
         Column("role", _ascii(255), primary_key=True),
         Column("version", Integer, nullable=False),
         Column("data", _bytes(), nullable=False),
@@ -192,19 +192,10 @@ def _number() -> TypeEngine[int]:
     return BigInteger().with_variant(Integer(), "sqlite")
 
 
-def _exact(length: int) -> TypeEngine[str]:
-    exact = mysql.VARCHAR(length, charset="utf8mb4", collation="utf8mb4_bin")
-    return (
-        String(length)
-        .with_variant(exact, "mysql", "mariadb")
-        .with_variant(postgresql.VARCHAR(length, collation="C"), "postgresql")
-    )
-
-
 def _ascii(length: int) -> TypeEngine[str]:
     return (
         String(length)
-        .with_variant(mysql.VARCHAR(length, charset="ascii", collation="ascii_bin"), "mysql", "mariadb")
+        .with_variant(mysql.VARCHAR(length, charset="utf8mb4", collation="utf8mb4_bin"), "mysql", "mariadb")
         .with_variant(postgresql.VARCHAR(length, collation="C"), "postgresql")
     )
 

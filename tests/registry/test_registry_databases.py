@@ -9,17 +9,19 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Barrier
+from urllib.parse import unquote
 
 import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from pushes import digest_of, image_manifest
+from pushes import Site, digest_of, image_manifest
 from registry import migrations, repositories
 from registry.accounts.admin import add_user, grant, list_users
 from registry.accounts.logins import LoginError, Logins
 from registry.accounts.models import LoginFailure
 from registry.accounts.policy import Level
+from registry.app import DATABASE
 from registry.blobs import find_blob, hold_blob
 from registry.errors import ManifestUnknownError
 from registry.inserts import insert_or_find
@@ -88,6 +90,37 @@ def counted(database: Database, kind: type) -> int | None:
     """How many rows there are."""
     with database.read() as session:
         return session.scalar(select(func.count()).select_from(kind))
+
+
+@pytest.fixture
+def site(tmp_path: Path, database_url: str) -> Iterator[Site]:
+    site = Site(tmp_path, database_url=database_url, trust_mode="disabled")
+    yield site
+    site.app.extensions[DATABASE].dispose()
+
+
+def test_an_image_is_pushed_listed_pulled_and_deleted(site: Site) -> None:
+    image, headers = site.push_image(APP, "v1", "V1"), site.push(APP)
+    assert site.get(f"/v2/{APP}/tags/list", headers).get_json()["tags"] == ["V1", "v1"]
+    assert site.get(f"/v2/{APP}/manifests/v1", headers).headers["Docker-Content-Digest"] == image.digest
+    assert site.client.delete(f"/v2/{APP}/manifests/{image.digest}", headers=headers).status_code == 202
+    assert site.get(f"/v2/{APP}/manifests/V1", headers).status_code == 404
+
+
+@pytest.mark.parametrize("strange", ["%C3%A9", "%00", "%F0%9F%A4%94", "%FF", "x" * 3000, "%27"])
+def test_what_no_name_holds_is_not_found_or_refused_in_every_database(site: Site, strange: str) -> None:
+    image, headers = site.push_image(APP, "v1"), site.push(APP)
+    for path in (
+        f"tags/list?last={strange}",
+        f"referrers/{image.digest}?artifactType={strange}",
+        f"referrers/{image.digest}?last={strange}",
+        f"manifests/{strange}",
+        f"blobs/uploads/{strange}",
+    ):
+        assert site.get(f"/v2/{APP}/{path}", headers).status_code in (200, 400, 404), path
+    for name, password in ((strange, "x"), ("alice", strange)):
+        answer = site.client.get("/auth/token?service=troth", auth=(unquote(name), unquote(password)))
+        assert answer.status_code in (401, 404)
 
 
 def test_one_layer_that_is_pushed_many_times_at_once_becomes_one_blob(databases: Pair, tmp_path: Path) -> None:

@@ -321,8 +321,8 @@ def made_in(database: str, table: str) -> str:
     ("kind", "collation"),
     [
         ("postgresql", 'COLLATE "C"'),
-        ("mysql", "COLLATE ascii_bin"),
-        ("mariadb", "COLLATE ascii_bin"),
+        ("mysql", "COLLATE utf8mb4_bin"),
+        ("mariadb", "COLLATE utf8mb4_bin"),
         ("sqlite", "VARCHAR(128)"),  # SQLite folds nothing
     ],
 )

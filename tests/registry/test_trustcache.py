@@ -64,5 +64,5 @@ def test_forgetting_is_of_one_collection_and_says_whether_there_was_anything(dat
 def test_names_are_compared_byte_for_byte_in_every_database(url: str) -> None:
     dialect = make_url(url).get_dialect()()
     text = str(CreateTable(TrustFileRow.__table__).compile(dialect=dialect))  # type: ignore[arg-type]  # is a Table
-    expected = {"postgresql": 'COLLATE "C"', "mariadb": "COLLATE ascii_bin", "sqlite": "VARCHAR(255)"}
+    expected = {"postgresql": 'COLLATE "C"', "mariadb": "_bin NOT NULL", "sqlite": "VARCHAR(255)"}
     assert text.count(expected[dialect.name]) == 2, text

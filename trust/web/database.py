@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import (
     ArgumentError,
+    DataError,
     InterfaceError,
     InternalError,
     OperationalError,
@@ -33,7 +34,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as NoConnectionError
 from sqlalchemy.orm import Session
 
-from trust.errors import SettingsError, UnavailableError
+from trust.errors import InvalidError, SettingsError, UnavailableError
 
 R = TypeVar("R")
 
@@ -119,6 +120,9 @@ class Database:
                 connection.execution_options(troth_write=write)
                 with Session(bind=connection, expire_on_commit=False) as session:
                     yield session
+        except DataError as error:
+            # Such as the character NUL, which PostgreSQL has no text with: somebody asked for it.
+            raise InvalidError("a value has a length or characters that no name here has") from error
         except _FAILURES as error:
             if is_broken_off(error):
                 raise BrokenOffError("the database is busy; try again") from error
