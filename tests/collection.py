@@ -384,7 +384,7 @@ CORRUPTIONS: dict[str, Callable[[bytes], bytes]] = {
     "fraction": with_a_fraction,
 }
 
-# Changes of the envelope alone: every signature still holds (NEEDS T15).
+# Changes of the envelope alone: every signature still holds (T15).
 
 
 def with_an_unsigned_member(data: bytes) -> bytes:
