@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who asks makes no difference, but for the right to sign; and what a repository's mode changes (NEEDS §4)."""
+"""Who asks makes no difference, but for the right to sign; and what a repository's mode changes."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Manifests in an enforced repository, by tag and by digest (NEEDS §4)."""
+"""Manifests in an enforced repository, by tag and by digest."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trust data that is missing, late, wrong or new (NEEDS §4): 403 is "not signed", 503 is "that cannot be told"."""
+"""Trust data that is missing, late, wrong or new: 403 is "not signed", 503 is "that cannot be told"."""
 
 from __future__ import annotations
 
