@@ -156,11 +156,12 @@ def _folder(user: str) -> Iterator[tuple[Path, list[str | Path]]]:
     memory = Path("/dev/shm")
     parent = memory if memory.is_dir() and shutil.disk_usage(memory).free > 1 << 30 else Path("/tmp")
     folder = Path(tempfile.mkdtemp(prefix=f"troth-{user}-", dir=parent))
-    become: list[str | Path] = []
+    # A server must not outlive a run that was killed.
+    become: list[str | Path] = ["setpriv", "--pdeathsig=QUIT"]
     if os.geteuid() == 0:
         owner = pwd.getpwnam(user)
         os.chown(folder, owner.pw_uid, owner.pw_gid)
-        become = ["setpriv", f"--reuid={user}", f"--regid={owner.pw_gid}", "--clear-groups"]
+        become += [f"--reuid={user}", f"--regid={owner.pw_gid}", "--clear-groups"]
     try:
         yield folder, become
     finally:

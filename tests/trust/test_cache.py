@@ -153,7 +153,7 @@ def test_of_concurrent_writers_the_highest_version_stays(reopen: Callable[[], Ca
     def write(number: int) -> None:
         try:
             cache = reopen()
-            start.wait()
+            start.wait(30)
             for turn in range(rounds):
                 version = 1 + (turn * writers + number) * 7 % (rounds * writers)
                 cache.save(GUN, RELEASES, version, file(version))

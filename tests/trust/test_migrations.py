@@ -149,6 +149,20 @@ def test_replicas_that_start_at_once_do_not_break_each_other(database: Database,
     assert differences(database, Base.metadata) == []
 
 
+def test_many_may_open_a_new_sqlite_file_at_once(tmp_path: Path) -> None:
+    for number in range(15):
+        url, barrier = f"sqlite:///{tmp_path}/{number}.db", Barrier(8)
+
+        def ping(_number: int, url: str = url, barrier: Barrier = barrier) -> None:
+            database = Database(url)
+            barrier.wait()
+            database.ping()
+            database.dispose()
+
+        with ThreadPoolExecutor(barrier.parties) as pool:
+            list(pool.map(ping, range(barrier.parties)))
+
+
 def test_a_service_that_is_up_to_date_waits_for_nobody(database: Database, database_url: str) -> None:
     upgrade(database, server.migrations)
     with database.write() as session:

@@ -16,6 +16,7 @@ An engine must not cross a fork: make the `Database` in the worker.
 from __future__ import annotations
 
 import random
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -38,6 +39,8 @@ from trust.errors import InvalidError, SettingsError, UnavailableError
 
 R = TypeVar("R")
 
+#: Seconds that SQLite's connections wait for each other.
+_PATIENCE = 30
 #: How often `transact` tries.
 _ATTEMPTS = 10
 # PostgreSQL's serialization failure and deadlock; MySQL's deadlock, lock wait timeout, and the savepoint that went
@@ -146,12 +149,13 @@ def is_broken_off(error: SQLAlchemyError) -> bool:
 def _open(url: str) -> Engine:
     if not url.startswith("sqlite"):
         return _isolated(create_engine(url, pool_pre_ping=True, hide_parameters=True))
-    engine = create_engine(url, hide_parameters=True, connect_args={"timeout": 30})
+    engine = create_engine(url, hide_parameters=True, connect_args={"timeout": _PATIENCE})
 
     @event.listens_for(engine, "connect")
     def _pragmas(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # pysqlite's own BEGIN comes too late
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
+        _keep_log(connection)
+        for pragma in ("synchronous=FULL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
@@ -160,6 +164,23 @@ def _open(url: str) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
     return engine
+
+
+def _keep_log(connection: sqlite3.Connection) -> None:
+    """Let readers and the writer not wait for each other.
+
+    A new file is switched to this once.  Of several who do so at once all but one are told that it is locked, and
+    SQLite does not wait here as it does elsewhere.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 def _isolated(engine: Engine) -> Engine:

@@ -63,9 +63,12 @@ def upgrade(database: Database, package: ModuleType) -> None:
         with database.engine.connect().execution_options(troth_write=False) as connection:
             if _context(connection, name, script).get_current_revision() == script.get_current_head():
                 return
-        with database.engine.begin() as connection, _alone(connection, name):
-            context = _context(connection, name, script)
-            context.run_migrations(op=Operations(context))
+        with database.engine.connect() as connection:
+            connection.begin()
+            with _alone(connection, name):
+                context = _context(connection, name, script)
+                context.run_migrations(op=Operations(context))
+                connection.commit()  # before others are let in
     except (CommandError, RevisionError) as error:
         raise SettingsError(
             f"the database is newer than this program, which knows its tables up to revision "
@@ -157,6 +160,7 @@ def _alone(connection: Connection, name: str) -> Iterator[None]:
         try:
             yield
         finally:
+            connection.rollback()
             connection.execute(text("DO RELEASE_LOCK(CONCAT(:name, MD5(DATABASE())))"), lock)
     else:
         yield
