@@ -6,6 +6,7 @@ from __future__ import annotations
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -94,12 +95,21 @@ def test_debuggers_of_its_user_are_kept_out() -> None:
     assert ended.stdout.split() == ["1", "0"]
 
 
+def workers(signer: SignerProcess, count: int) -> list[str]:
+    """The process IDs of all its workers; the first may answer before the last is there."""
+    deadline = time.monotonic() + 20
+    while True:
+        children = Path(f"/proc/{signer.pid}/task/{signer.pid}/children").read_text().split()
+        if len(children) == count:
+            return children
+        assert time.monotonic() < deadline, f"{len(children)} workers instead of {count}"
+        time.sleep(0.05)
+
+
 def test_its_memory_and_its_database_are_closed_to_others(signer: SignerProcess) -> None:
     with signer:
         signer.open_store().create(Gun("localhost:5000/library/app"), TIMESTAMP, "ecdsa")
-        children = Path(f"/proc/{signer.pid}/task/{signer.pid}/children").read_text().split()
-        assert len(children) == 2
-        for pid in (str(signer.pid), *children):
+        for pid in (str(signer.pid), *workers(signer, 2)):
             limits = Path(f"/proc/{pid}/limits").read_text()
             (core,) = (line.split() for line in limits.splitlines() if line.startswith("Max core file size"))
             assert core[4:6] == ["0", "0"]
