@@ -23,8 +23,8 @@ up: $(VENV)/.services ## Run signer, notary server and registry until Ctrl-C, wi
 	@exec $(BIN)/troth up
 
 .PHONY: test
-test: $(VENV)/.test clients ## Run all tests; ARGS="-k name" chooses some
-	@exec $(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.test clients ## Run all tests, a file a process; ARGS="-k name" chooses some
+	@exec $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile $(ARGS)
 
 .PHONY: lint
 lint: $(VENV)/.lint ## Check style, format and types

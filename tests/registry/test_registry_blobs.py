@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import io
 import re
-import uuid
 from pathlib import Path
 
 import pytest
@@ -184,7 +183,7 @@ def test_an_upload_can_be_cancelled(site: Site) -> None:
         assert (answer.status_code, code_of(answer)) == (404, "BLOB_UPLOAD_UNKNOWN")
 
 
-@pytest.mark.parametrize("upload", [str(uuid.uuid4()), "x", "..", "a" * 300, "%00"])
+@pytest.mark.parametrize("upload", ["0b6cbbf4-5b1a-4d6c-9f0e-3f1d2a4b5c6d", "x", "..", "a" * 300, "%00"])
 @pytest.mark.parametrize("method", ["GET", "PATCH", "PUT", "DELETE"])
 def test_an_unknown_upload_is_404(site: Site, method: str, upload: str) -> None:
     site.start(APP)

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
+from itertools import count
 from typing import Any
 
 import pytest
@@ -236,6 +237,7 @@ def spki(key: Any) -> bytes:
         ("ecdsa", b"0" * 100_000),
         ("ecdsa", b"-----BEGIN PUBLIC KEY-----\n"),
     ],
+    ids=map(str, count()),  # the keys are new in every process
 )
 def test_a_key_of_another_kind_than_its_type_is_read_and_verifies_nothing(keytype: str, public: bytes) -> None:
     key = NotaryKey.from_public(keytype, public)
