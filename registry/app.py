@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from flask import Flask, Response
@@ -26,7 +26,7 @@ from registry.notary import hand_over
 from registry.notary import source as notary_source
 from registry.policies import Mode, Policies, Policy
 from registry.settings import PREFIX, Settings
-from registry.storage.file import FileStorage
+from registry.storage.homes import open_storage
 from registry.trustcache import DatabaseCache
 from registry.uploads import Uploads
 from registry.views.blobs import BlobViews
@@ -75,7 +75,7 @@ def create_app(
     prepare(app)
     app.extensions[DATABASE] = database = Database(settings.database_url)
     upgrade(database, migrations)
-    storage = FileStorage(settings.content_folder)
+    storage = open_storage(settings)
     issuer = _issuer(settings)
     if source is None and settings.notary_url is not None:
         source = notary_source(settings.notary_url, settings.notary_ca, issuer, clock)
@@ -85,7 +85,7 @@ def create_app(
     TagViews(database, gate).expose(app)
     ManifestViews(database, gate, clock, settings.max_manifest_bytes).expose(app)
     ReferrerViews(database, gate).expose(app)
-    BlobViews(database, storage, gate).expose(app)
+    BlobViews(database, storage, gate, timedelta(seconds=settings.storage_link_seconds)).expose(app)
     UploadViews(database, uploads, gate, clock).expose(app)
     if issuer is not None:
         app.register_blueprint(create_garant(database, issuer, Sites(settings.hosts), clock=clock))

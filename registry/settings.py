@@ -32,7 +32,22 @@ class Settings:
         metadata=_help("host names of this site, with port; the first one stands in the names of trust collections"),
     )
     database_url: str = field(metadata=_help("SQLAlchemy URL of the registry's database"))
-    content_folder: Path = field(metadata=_help("folder for blobs and uploads"))
+    content_folder: Path | None = field(default=None, metadata=_help("folder for blobs and uploads"))
+    storage_url: str | None = field(
+        default=None,
+        metadata=_help("instead of a folder, an object store: s3://bucket/prefix, gs://…, or az://account/container"),
+    )
+    storage_options: tuple[str, ...] = field(
+        default=(), metadata=_help("name=value each, as the store calls them: endpoint, region, allow_http …")
+    )
+    storage_secrets: Path | None = field(
+        default=None,
+        metadata=_help("file of name=value lines, as access_key_id and secret_access_key, for its owner's eyes only"),
+    )
+    storage_redirect: bool = field(
+        default=True, metadata=_help("whether clients fetch blobs from the object store itself, by a signed address")
+    )
+    storage_link_seconds: int = field(default=1200, metadata=_help("how long such an address is good"))
     notary_url: str | None = field(default=None, metadata=_help("URL of the notary server"))
     notary_ca: Path | None = field(default=None, metadata=_help("CA certificate of the notary server, PEM"))
     token_key: Path | None = field(default=None, metadata=_help("private key that signs tokens, PEM, P-256"))
@@ -68,7 +83,9 @@ class Settings:
             problems.append("hosts must name at least one host")
         if (self.tls_certificate is None) != (self.tls_key is None):
             problems.append("tls_certificate and tls_key go together")
-        for name in ("max_manifest_bytes", "max_blob_bytes", "workers", "threads"):
+        if (self.content_folder is None) == (self.storage_url is None):
+            problems.append("one of content_folder and storage_url must be given")
+        for name in ("storage_link_seconds", "max_manifest_bytes", "max_blob_bytes", "workers", "threads"):
             if getattr(self, name) < 1:
                 problems.append(f"{name} must be at least 1")
         if problems:

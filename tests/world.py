@@ -80,9 +80,8 @@ class World:
         self.source = Wire(self)
         self.settings = Settings(
             database_url=f"sqlite:///{folder}/registry.db",
-            content_folder=folder / "content",
             **both,
-            **settings,
+            **({"content_folder": folder / "content"} | settings),
         )
         self.collections: dict[str, Collection] = {}
         self.manifests: dict[Digest, bytes] = {}

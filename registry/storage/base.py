@@ -16,6 +16,7 @@ home is full, away or broken.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from typing import Protocol
 
 
@@ -67,6 +68,9 @@ class Storage(Protocol):
 
     def open(self, sha256: str, start: int, stop: int) -> Content:
         """Read content from `start` to before `stop`."""
+
+    def link(self, sha256: str, lifetime: timedelta) -> str | None:
+        """An address where a client gets content without us, for so long; None if it has to come through us."""
 
     def size(self, sha256: str) -> int | None:
         """How long content is; None if it is not here."""

@@ -21,6 +21,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 from registry.errors import StorageError, UploadUnknownError
@@ -100,6 +101,9 @@ class FileStorage:
         """Read content from `start` to before `stop`."""
         with _answering():
             return FileSlice(self._content(sha256), start, stop)
+
+    def link(self, sha256: str, lifetime: timedelta) -> None:
+        """A folder has no address."""
 
     def size(self, sha256: str) -> int | None:
         """How long content is; None if it is not here."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import IO, cast
 
 from flask import Flask, Response, request
@@ -30,12 +31,14 @@ class BlobViews:
         database: knows which repository holds them.
         storage: has their bytes.
         gate: decides who gets them.
+        link_lifetime: how long an address that a client is sent to is good.
     """
 
-    def __init__(self, database: Database, storage: Storage, gate: Gate) -> None:
+    def __init__(self, database: Database, storage: Storage, gate: Gate, link_lifetime: timedelta) -> None:
         self._database = database
         self._storage = storage
         self._gate = gate
+        self._link_lifetime = link_lifetime
 
     def expose(self, app: Flask) -> None:
         """Give the views their places."""
@@ -51,6 +54,8 @@ class BlobViews:
         if request.if_none_match.contains(digest):
             return _headed(Response(status=304), digest)
         part = byte_range(_wanted_range(digest), blob.size)
+        if request.method == "GET" and (link := self._storage.link(blob.sha256, self._link_lifetime)):
+            return _sent_on(link, digest)
         start, stop = part or (0, blob.size)
         response = Response(status=206 if part else 200, content_type="application/octet-stream")
         if request.method == "GET":
@@ -105,6 +110,15 @@ def _wanted_range(digest: Digest) -> str:
     # RFC 9110 §13.1.5: a range of another content than the one we have is not wanted; of ours it always is.
     condition = request.headers.get("If-Range")
     return request.headers.get("Range", "") if condition in (None, f'"{digest}"') else ""
+
+
+def _sent_on(link: str, digest: Digest) -> Response:
+    response = Response(status=307)
+    response.headers["Location"] = link
+    response.headers["Docker-Content-Digest"] = digest
+    # The address is a right to read, given to this client for a while.
+    response.headers["Cache-Control"] = "no-store"
+    return response
 
 
 def _headed(response: Response, digest: Digest) -> Response:

@@ -7,23 +7,50 @@ import hashlib
 import os
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
+from obstore.store import MemoryStore
 
+from objectstores import Bucket, s3
 from registry.errors import StorageError, UploadUnknownError
 from registry.storage.base import Storage
 from registry.storage.file import FileStorage
+from registry.storage.objects import ObjectStorage
 
-HOMES: dict[str, Callable[[Path], Storage]] = {"file": FileStorage}
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[Bucket]:
+    """An S3 server."""
+    with s3() as running:
+        yield running
+
+
+HOMES = ("file", "memory", "s3")
+
+T = TypeVar("T")
 
 DATA = b"0123456789" * 1000
 
 
 @pytest.fixture(params=HOMES)
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+def home(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Storage]:
+    """Opens a home of each kind; each time the same one, as another process would."""
+    if request.param == "file":
+        return lambda: FileStorage(tmp_path)
+    if request.param == "memory":
+        store = MemoryStore()
+        return lambda: ObjectStorage(store)
+    bucket = request.getfixturevalue("bucket")
+    return lambda: ObjectStorage(bucket.store(tmp_path.name))
+
+
+@pytest.fixture
+def storage(home: Callable[[], Storage]) -> Storage:
     """A home of each kind."""
-    return HOMES[request.param](tmp_path)
+    return home()
 
 
 def begin(storage: Storage, data: bytes = b"") -> str:
@@ -50,6 +77,12 @@ def read(storage: Storage, sha256: str, start: int, stop: int) -> bytes:
         return b"".join(blocks)
     finally:
         content.close()
+
+
+def elsewhere(work: Callable[[], T]) -> T:
+    """What `work` returns, done by another thread."""
+    with ThreadPoolExecutor(1) as other:
+        return other.submit(work).result()
 
 
 def uploaded(storage: Storage, upload: str) -> bytes:
@@ -107,8 +140,8 @@ def test_a_given_up_writer_can_do_no_harm_behind_a_fence(storage: Storage) -> No
     def stalls() -> Iterator[bytes]:
         yield b"xxxx"
         # Meanwhile another takes over, finishes, and the content is published.
-        assert storage.append(upload, 4, [b" and new"], fence=True) == 12
-        storage.commit(upload, sha256)
+        assert elsewhere(lambda: storage.append(upload, 4, [b" and new"], fence=True)) == 12
+        elsewhere(lambda: storage.commit(upload, sha256))
         yield b"yyyy" * 10
 
     storage.append(upload, 4, stalls())
@@ -176,11 +209,47 @@ def test_deleted_content_is_gone(storage: Storage) -> None:
     assert storage.size(sha256) is None
 
 
-def test_content_outlives_the_process_that_wrote_it(tmp_path: Path) -> None:
-    for name, home in HOMES.items():
-        folder = tmp_path / name
-        sha256 = commit(home(folder), DATA)
-        assert read(home(folder), sha256, 0, len(DATA)) == DATA
+def test_content_outlives_what_wrote_it(home: Callable[[], Storage]) -> None:
+    sha256 = commit(home(), DATA)
+    assert read(home(), sha256, 0, len(DATA)) == DATA
+
+
+def test_an_upload_goes_on_where_another_process_stopped(home: Callable[[], Storage]) -> None:
+    upload = begin(home(), DATA[:100])
+    assert home().append(upload, 100, [DATA[100:]]) == len(DATA)
+    assert home().append(upload, len(DATA), []) == len(DATA)
+    assert uploaded(home(), upload) == DATA
+    sha256 = hashlib.sha256(DATA).hexdigest()
+    home().commit(upload, sha256)
+    assert read(home(), sha256, 0, len(DATA)) == DATA
+
+
+def test_a_writer_that_comes_back_after_the_end_was_hashed_changes_nothing(storage: Storage) -> None:
+    upload = begin(storage, b"kept")
+    sha256 = hashlib.sha256(b"kept").hexdigest()
+
+    def stalls() -> Iterator[bytes]:
+        yield b"xxxx"
+        # Another closes the upload as it is.
+        assert elsewhere(lambda: storage.append(upload, 4, [], fence=True)) == 4
+        assert elsewhere(lambda: uploaded(storage, upload)) == b"kept"
+
+    storage.append(upload, 4, stalls())
+    assert uploaded(storage, upload) == b"kept"
+    storage.commit(upload, sha256)
+    assert read(storage, sha256, 0, 4) == b"kept"
+
+
+def test_bytes_beyond_one_piece_come_back_as_they_went_in(home: Callable[[], Storage]) -> None:
+    block = bytes(range(256)) * 4096
+    data = block * 18  # a piece of an object store has 16
+    sha256 = hashlib.sha256(data).hexdigest()
+    upload = begin(home())
+    home().append(upload, 0, [block] * 18)
+    home().commit(upload, sha256)
+    content = home().open(sha256, 1, len(data) - 1)
+    assert hashlib.sha256(content.read()).digest() == hashlib.sha256(data[1:-1]).digest()
+    content.close()
 
 
 def test_the_folder_is_laid_out_as_drawn(tmp_path: Path) -> None:
