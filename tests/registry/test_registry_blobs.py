@@ -211,13 +211,13 @@ def test_a_part_of_a_blob_can_be_had(site: Site, wanted: str, start: int, stop: 
     assert site.head(path, site.pull(APP), Range=wanted).headers["Content-Length"] == str(stop - start)
 
 
-@pytest.mark.parametrize("wanted", ["bytes=3072-", "bytes=5000-6000", "bytes=-0"])
-def test_a_part_behind_the_end_is_416(site: Site, wanted: str) -> None:
+@pytest.mark.parametrize("wanted", ["bytes=3072-", "bytes=5000-6000", "bytes=-0", "bytes=500-0"])
+def test_a_part_that_there_is_not_is_416(site: Site, wanted: str) -> None:
     answer = site.get(f"/v2/{APP}/blobs/{site.push_blob(APP, DATA)}", site.pull(APP), Range=wanted)
     assert (answer.status_code, code_of(answer)) == (416, "RANGE_INVALID")
 
 
-@pytest.mark.parametrize("wanted", ["bytes=500-0", "bytes=0-1,5-6", "bytes=-", "lines=1-2", "bytes=\u0661-", "x"])
+@pytest.mark.parametrize("wanted", ["bytes=0-1,5-6", "bytes=-", "lines=1-2", "bytes=\u0661-", "x"])
 def test_a_range_that_is_none_is_ignored(site: Site, wanted: str) -> None:
     answer = site.get(f"/v2/{APP}/blobs/{site.push_blob(APP, DATA)}", site.pull(APP), Range=wanted)
     assert (answer.status_code, answer.data) == (200, DATA)
