@@ -10,12 +10,19 @@
 returns a `Collection` of signed `Target`s.  What is not to be believed raises an `UntrustedError`.
 
 `Repository` publishes: it stages edits (`SetTarget`, `Delegate`, …) and signs them with the keys of a `KeyFolder`,
-which docker shares.  `Registry` resolves a tag to the digest to sign.
+which docker shares.  `open_repository` is the short way to one.  `Registry` resolves a tag to the digest to sign.
+
+    repository = trust.open_repository("localhost:5000/library/app", keys, ca="var/ca/ca.crt", credentials=login)
+    repository.publish(trust.SignTag(keys, "1", manifest.digest, manifest.size))
+
+All that a user needs is here: every type that a public name takes or gives is public, too.
 """
 
 from trust.cache import Cache, FileCache, MemoryCache
 from trust.changes import (
+    Change,
     Delegate,
+    Draft,
     RemoveDelegation,
     RemoveDelegationKeys,
     RemoveTarget,
@@ -46,22 +53,43 @@ from trust.errors import (
     UnavailableError,
     UntrustedError,
 )
-from trust.images import Image, open_reader, resolve
+from trust.images import Image, open_reader, open_repository, resolve
 from trust.keyfiles import PassphraseError
 from trust.keyfolder import HeldKey, KeyFolder
-from trust.metadata import NotaryMetadata, draft, parse
-from trust.names import Digest, Gun, RepositoryName, RoleName, Tag
+from trust.keys import NotaryKey, NotarySignature, NotarySigner, PrivateKey, PublicKey, generate_private
+from trust.metadata import NotaryMetadata, parse
+from trust.names import (
+    RELEASES,
+    ROOT,
+    SNAPSHOT,
+    TARGETS,
+    TIMESTAMP,
+    Digest,
+    Gun,
+    RepositoryName,
+    RoleName,
+    Tag,
+)
 from trust.oci import Manifest, Registry
-from trust.passphrases import first_of, from_environment, from_file, from_person
+from trust.passphrases import Passphrases, Question, first_of, from_environment, from_file, from_person
 from trust.pins import Pins
+from trust.present import Present
+from trust.publickeys import read_public_key
 from trust.reader import Reader, Source
 from trust.remote import NotaryServer, RefusedPublishError
-from trust.repository import Creation, MissingKeysError, Published, Repository
-from trust.tags import RemoveSigner, RevokeTag, SignTag
+from trust.repository import Creation, MissingKeysError, Published, Repository, Server
+from trust.site import Paths
+from trust.tags import RemoveSigner, RevokeTag, SignTag, signer_role
 
 __all__ = [
     "DOCKER_ROLES",
+    "RELEASES",
+    "ROOT",
+    "SNAPSHOT",
+    "TARGETS",
+    "TIMESTAMP",
     "Cache",
+    "Change",
     "Collection",
     "ConflictError",
     "Creation",
@@ -69,6 +97,7 @@ __all__ = [
     "DelegationError",
     "DeniedError",
     "Digest",
+    "Draft",
     "ExpiredError",
     "FileCache",
     "FormatError",
@@ -83,12 +112,21 @@ __all__ = [
     "MemoryCache",
     "MissingKeysError",
     "NotFoundError",
+    "NotaryKey",
     "NotaryMetadata",
     "NotaryServer",
+    "NotarySignature",
+    "NotarySigner",
     "PassphraseError",
+    "Passphrases",
+    "Paths",
     "PinError",
     "Pins",
+    "Present",
+    "PrivateKey",
+    "PublicKey",
     "Published",
+    "Question",
     "Reader",
     "RefusedPublishError",
     "Registry",
@@ -103,6 +141,7 @@ __all__ = [
     "RoleName",
     "RollbackError",
     "RotationError",
+    "Server",
     "SetTarget",
     "SettingsError",
     "SignTag",
@@ -117,12 +156,15 @@ __all__ = [
     "UntrustedError",
     "Witness",
     "add_signer",
-    "draft",
     "first_of",
     "from_environment",
     "from_file",
     "from_person",
+    "generate_private",
     "open_reader",
+    "open_repository",
     "parse",
+    "read_public_key",
     "resolve",
+    "signer_role",
 ]

@@ -30,52 +30,119 @@ _LOCK = ".lock"
 
 
 class Cache(Protocol):
-    """Where a reader keeps what it has verified."""
+    """Where a reader keeps what it has verified: anything with these three methods.
+
+    What a cache gives back is verified again, so it need not be secret; who can take it away or put an older one in
+    its place can play old trust data.  Methods may be called by several threads and processes at once.
+
+    Examples:
+        >>> cache: trust.Cache = trust.FileCache("kept")
+        >>> trust.open_reader(image.gun, ca=ca, credentials=login, cache=cache).refresh().lookup("1").role
+        'targets/releases'
+    """
 
     def load(self, gun: Gun, role: RoleName) -> bytes | None:
-        """The kept file of `role`, or None."""
+        """The kept file of a role.
+
+        Args:
+            gun: the collection.
+            role: the role.
+
+        Returns:
+            The file's bytes, or None if there is none.
+
+        Raises:
+            UnavailableError: it cannot be found out; never answer None then.
+
+        Examples:
+            >>> trust.MemoryCache().load(image.gun, trust.ROOT) is None
+            True
+        """
 
     def save(self, gun: Gun, role: RoleName, version: int, data: bytes) -> None:
-        """Keep `data`, unless a file of a higher version is kept already."""
+        """Keep a verified file, unless one of a higher version is kept already.
+
+        Args:
+            gun: the collection.
+            role: the role.
+            version: the file's version, as signed.
+            data: the file's bytes.
+
+        Raises:
+            UnavailableError: it cannot be kept.
+
+        Examples:
+            >>> cache = trust.MemoryCache()
+            >>> cache.save(image.gun, trust.ROOT, 2, b"second")
+            >>> cache.save(image.gun, trust.ROOT, 1, b"first")
+            >>> cache.load(image.gun, trust.ROOT)
+            b'second'
+        """
 
     def drop(self, gun: Gun, role: RoleName) -> None:
-        """Forget the file of `role`: its keys were replaced, so its version no longer binds (TUF 5.3.11)."""
+        """Forget the file of a role: its keys were replaced, so its version no longer binds (TUF 5.3.11).
+
+        Args:
+            gun: the collection.
+            role: the role.
+
+        Raises:
+            UnavailableError: it cannot be forgotten.
+
+        Examples:
+            >>> cache = trust.FileCache("kept")
+            >>> cache.save(image.gun, trust.TIMESTAMP, 7, b"{}")
+            >>> cache.drop(image.gun, trust.TIMESTAMP)
+            >>> cache.load(image.gun, trust.TIMESTAMP) is None
+            True
+        """
 
 
 class MemoryCache:
-    """A cache that ends with the process: for one look-up with pinned roots."""
+    """A cache that ends with the process: for one look-up with pinned roots.
+
+    Examples:
+        >>> reader = trust.open_reader(image.gun, ca=ca, credentials=login, cache=trust.MemoryCache())
+        >>> reader.refresh() is reader.refresh()
+        True
+    """
 
     def __init__(self) -> None:
         self._files: dict[tuple[Gun, RoleName], tuple[int, bytes]] = {}
         self._lock = threading.Lock()
 
     def load(self, gun: Gun, role: RoleName) -> bytes | None:
-        """See `Cache`."""
+        """See `Cache.load`."""
         return self._files.get((gun, role), (0, None))[1]
 
     def save(self, gun: Gun, role: RoleName, version: int, data: bytes) -> None:
-        """See `Cache`."""
+        """See `Cache.save`."""
         with self._lock:
             if version >= self._files.get((gun, role), (0, b""))[0]:
                 self._files[gun, role] = version, data
 
     def drop(self, gun: Gun, role: RoleName) -> None:
-        """See `Cache`."""
+        """See `Cache.drop`."""
         self._files.pop((gun, role), None)
 
 
 class FileCache:
-    """A cache in a folder.
+    """A cache in a folder, in the layout of docker and notary (NOTARY_V1 §6.1).
 
     Args:
         folder: made when the first file is kept, readable by its owner only.
+
+    Examples:
+        >>> _ = trust.open_reader(image.gun, ca=ca, credentials=login, cache=trust.FileCache("kept")).refresh()
+        >>> sorted(file.name for file in Path("kept/tuf", image.gun, "metadata").glob("*.json"))
+        ['root.json', 'snapshot.json', 'targets.json', 'timestamp.json']
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self._folder = Path(folder)
 
     def load(self, gun: Gun, role: RoleName) -> bytes | None:
-        """See `Cache`.
+        """See `Cache.load`.
 
         Raises:
             UnavailableError: the file is there and cannot be read.
@@ -88,7 +155,7 @@ class FileCache:
             raise UnavailableError(f"cached metadata cannot be read: {error}") from error
 
     def save(self, gun: Gun, role: RoleName, version: int, data: bytes) -> None:
-        """See `Cache`.
+        """See `Cache.save`.
 
         Raises:
             UnavailableError: it cannot be written.
@@ -104,7 +171,7 @@ class FileCache:
             raise UnavailableError(f"verified metadata cannot be kept: {error}") from error
 
     def drop(self, gun: Gun, role: RoleName) -> None:
-        """See `Cache`.
+        """See `Cache.drop`.
 
         Raises:
             UnavailableError: it cannot be removed.

@@ -39,6 +39,12 @@ class Draft:
         roles: the next payloads.
         changed: the roles that must be signed anew.
         removed: delegations that exist no longer.
+
+    Examples:
+        >>> draft = repository.present().draft()
+        >>> trust.RemoveTarget(trust.RELEASES, "1").apply(draft)
+        >>> draft.changed
+        {'targets/releases'}
     """
 
     def __init__(
@@ -51,10 +57,21 @@ class Draft:
         self.removed: set[RoleName] = set()
 
     def targets(self, role: RoleName) -> Targets:
-        """The payload of `role`, an empty one if it is delegated and has none yet.
+        """The payload of a role, an empty one if it is delegated and has none yet.
+
+        Args:
+            role: targets or a delegation.
+
+        Returns:
+            python-tuf's model of it.  Who changes it adds the role to `changed`.
 
         Raises:
             NotFoundError: nobody delegates this role.
+
+        Examples:
+            >>> draft = repository.present().draft()
+            >>> list(draft.targets(trust.RELEASES).targets)
+            ['1']
         """
         if role not in self.roles:
             self.delegation(role)
@@ -63,10 +80,21 @@ class Draft:
         return self.roles[role]
 
     def delegation(self, role: RoleName) -> DelegatedRole:
-        """How `role` is delegated.
+        """How a role is delegated: its keys' IDs, threshold and paths (NOTARY_V1 §1.7).
+
+        Args:
+            role: a delegation.
+
+        Returns:
+            python-tuf's model of the delegation.
 
         Raises:
-            NotFoundError: it is not.
+            NotFoundError: nobody delegates it.
+
+        Examples:
+            >>> draft = repository.present().draft()
+            >>> draft.delegation(trust.RELEASES).threshold
+            1
         """
         found = self.children(role.parent).get(role)
         if found is None:
@@ -74,14 +102,41 @@ class Draft:
         return found
 
     def children(self, role: RoleName) -> dict[str, DelegatedRole]:
-        """The delegations that `role` makes, by name."""
+        """The delegations that a role makes.
+
+        Args:
+            role: targets or a delegation.
+
+        Returns:
+            The delegations by name; empty if it makes none.
+
+        Examples:
+            >>> draft = repository.present().draft()
+            >>> sorted(draft.children(trust.TARGETS))
+            ['targets/alice', 'targets/releases']
+        """
         payload = self.roles.get(role)
         return dict((payload.delegations.roles if payload and payload.delegations else None) or {})
 
     def write_delegations(
         self, parent: RoleName, keys: Mapping[str, Key], roles: Mapping[str, DelegatedRole]
     ) -> None:
-        """Let `parent` make just these delegations; keys that none of them names are left out."""
+        """Let a role make just these delegations.
+
+        Args:
+            parent: targets or a delegation.
+            keys: by ID; those that no delegation names are left out.
+            roles: the delegations by name.
+
+        Raises:
+            NotFoundError: nobody delegates `parent`.
+
+        Examples:
+            >>> draft = repository.present().draft()
+            >>> draft.write_delegations(trust.TARGETS, {}, {})
+            >>> draft.children(trust.TARGETS), draft.changed
+            ({}, {'targets'})
+        """
         used = {keyid for role in roles.values() for keyid in role.keyids}
         payload = self.targets(parent)
         payload.delegations = Delegations({i: key for i, key in keys.items() if i in used}, dict(roles))
@@ -96,14 +151,34 @@ def empty_targets(version: int = 0) -> Targets:
 
 
 class Change(Protocol):
-    """One act of a publisher."""
+    """One act of a publisher: anything with this method.
+
+    Examples:
+        >>> class Tidy:
+        ...     def apply(self, draft):
+        ...         for tag in [tag for tag in draft.targets(trust.RELEASES).targets if tag.startswith("tmp-")]:
+        ...             trust.RemoveTarget(trust.RELEASES, tag).apply(draft)
+        >>> repository.publish(Tidy()).versions
+        {}
+    """
 
     def apply(self, draft: Draft) -> None:
         """Make the change, or nothing where all is so already.
 
+        When somebody else has published in between it is called again, with a draft of the newer state.
+
+        Args:
+            draft: the next state; it is changed in place.
+
         Raises:
             NotFoundError: it concerns a role that does not exist.
             InvalidError: it cannot be done.
+
+        Examples:
+            >>> draft = repository.present().draft()
+            >>> trust.RevokeTag(keys, ["no such tag"]).apply(draft)
+            >>> draft.changed
+            set()
         """
         ...
 
@@ -121,6 +196,11 @@ class SetTarget:
 
     Raises:
         InvalidError: `custom` or the name has a form that cannot be signed.
+
+    Examples:
+        >>> change = trust.SetTarget(trust.RELEASES, "notes", {"sha256": "0" * 64}, 12, custom={"language": "en"})
+        >>> repository.publish(change).versions
+        {'targets/releases': 2}
     """
 
     role: RoleName
@@ -137,11 +217,31 @@ class SetTarget:
 
     @classmethod
     def of_digest(cls, role: RoleName, name: str, digest: Digest, length: int, custom: Any = None) -> SetTarget:
-        """A target as docker signs it: by the manifest's digest alone."""
+        """A target as docker signs it: by the manifest's digest alone.
+
+        Args:
+            role: targets or a delegation.
+            name: the tag.
+            digest: of the manifest.
+            length: bytes of the manifest.
+            custom: see the class.
+
+        Returns:
+            The change.
+
+        Raises:
+            InvalidError: `custom` or the name has a form that cannot be signed.
+
+        Examples:
+            >>> manifest = registry.resolve(image.repository, "2")
+            >>> change = trust.SetTarget.of_digest(trust.RELEASES, "2", manifest.digest, manifest.size)
+            >>> repository.publish(change).versions
+            {'targets/releases': 2}
+        """
         return cls(role, name, {digest.algorithm: digest.encoded}, length, custom)
 
     def apply(self, draft: Draft) -> None:
-        """See `Change`."""
+        """See `Change.apply`."""
         _check_path(draft, self.role, self.name)
         payload = draft.targets(self.role)
         before = payload.targets.get(self.name)
@@ -156,26 +256,40 @@ class SetTarget:
 
 @dataclass(frozen=True, slots=True)
 class RemoveTarget:
-    """Let `role` no longer sign `name`."""
+    """Let a role no longer sign a name.
+
+    Attributes:
+        role: targets or a delegation.
+        name: the target's name: a tag.
+
+    Examples:
+        >>> repository.publish(trust.RemoveTarget(trust.RELEASES, "1")).versions
+        {'targets/releases': 2}
+    """
 
     role: RoleName
     name: str
 
     def apply(self, draft: Draft) -> None:
-        """See `Change`."""
+        """See `Change.apply`."""
         if self.role in draft.roles and draft.roles[self.role].targets.pop(self.name, None) is not None:
             draft.changed.add(self.role)
 
 
 @dataclass(frozen=True, slots=True)
 class Delegate:
-    """Let `role` exist with these keys and paths, beside those that it has.
+    """Let a delegation exist with these keys and paths, beside those that it has (NOTARY_V1 §1.7).
 
     Attributes:
         role: the delegation; its parent must exist.
         keys: added.
         paths: prefixes of names, added; `""` is all names.
         threshold: how many of its keys must sign; None keeps it, or begins with 1.
+
+    Examples:
+        >>> qa = keys.signer(keys.add(trust.generate_private("ecdsa"), role="qa").key_id).public_key
+        >>> repository.publish(trust.Delegate(trust.RoleName("targets/qa"), (qa,), ("test-",))).versions
+        {'targets': 2}
     """
 
     role: RoleName
@@ -184,7 +298,7 @@ class Delegate:
     threshold: int | None = None
 
     def apply(self, draft: Draft) -> None:
-        """See `Change`."""
+        """See `Change.apply`."""
         if not self.role.is_delegation:
             raise InvalidError(f"{self.role} is not a delegation")
         parent = draft.targets(self.role.parent)
@@ -208,18 +322,26 @@ class Delegate:
 
 @dataclass(frozen=True, slots=True)
 class RemoveDelegationKeys:
-    """Let `role` no longer be signed by these keys; without any key left the role goes, too.
+    """Let a delegation no longer be signed by these keys; without any key left the role goes, too.
+
+    A threshold that the keys left cannot meet is lowered to their number.
 
     Attributes:
         role: the delegation.
         key_ids: canonical or TUF IDs.
+
+    Examples:
+        >>> (alice,) = keys.held(role="alice")
+        >>> change = trust.RemoveDelegationKeys(trust.RELEASES, frozenset({alice.key_id}))
+        >>> repository.publish(change).versions
+        {'targets': 2}
     """
 
     role: RoleName
     key_ids: frozenset[str]
 
     def apply(self, draft: Draft) -> None:
-        """See `Change`."""
+        """See `Change.apply`."""
         parent = draft.targets(self.role.parent)
         roles = draft.children(self.role.parent)
         before = roles.get(self.role)
@@ -239,12 +361,20 @@ class RemoveDelegationKeys:
 
 @dataclass(frozen=True, slots=True)
 class RemoveDelegation:
-    """Let `role` and all below it exist no longer."""
+    """Let a delegation and all below it exist no longer.
+
+    Attributes:
+        role: the delegation.
+
+    Examples:
+        >>> repository.publish(trust.RemoveDelegation(trust.signer_role("alice"))).versions
+        {'targets': 2}
+    """
 
     role: RoleName
 
     def apply(self, draft: Draft) -> None:
-        """See `Change`."""
+        """See `Change.apply`."""
         parent = draft.targets(self.role.parent)
         roles = draft.children(self.role.parent)
         if roles.pop(self.role, None) is None or parent.delegations is None:
@@ -259,12 +389,20 @@ class RemoveDelegation:
 
 @dataclass(frozen=True, slots=True)
 class Witness:
-    """Sign the file of `role` anew as it is: after its keys have changed, or before it expires."""
+    """Sign the file of a role anew as it is: after its keys have changed, or before it expires.
+
+    Attributes:
+        role: root, targets or a delegation.
+
+    Examples:
+        >>> repository.publish(trust.Witness(trust.RELEASES)).versions
+        {'targets/releases': 2}
+    """
 
     role: RoleName
 
     def apply(self, draft: Draft) -> None:
-        """See `Change`."""
+        """See `Change.apply`."""
         if self.role in draft.unsigned:
             draft.delegation(self.role)
             draft.roles[self.role] = draft.unsigned.pop(self.role)
@@ -281,6 +419,14 @@ class ReplaceKeys:
         role: one of the four.
         keys: the new ones; those of root are certificates.
         threshold: how many must sign; None keeps it.
+
+    `Repository.rotate` makes the new keys, too.
+
+    Examples:
+        >>> held = keys.add(trust.generate_private("ecdsa"), role="targets", gun=image.gun)
+        >>> new = keys.signer(held.key_id).public_key
+        >>> repository.publish(trust.ReplaceKeys(trust.TARGETS, (new,))).versions
+        {'root': 2, 'targets': 2}
     """
 
     role: RoleName
@@ -288,7 +434,7 @@ class ReplaceKeys:
     threshold: int | None = None
 
     def apply(self, draft: Draft) -> None:
-        """See `Change`."""
+        """See `Change.apply`."""
         before = draft.root.roles[self.role]
         threshold = self.threshold or before.threshold
         if threshold < 1 or len(self.keys) < threshold:
@@ -308,7 +454,20 @@ class ReplaceKeys:
 
 
 def add_signer(name: RoleName, keys: Iterable[NotaryKey]) -> list[Change]:
-    """The changes by which docker adds a signer: a role of its own, and a part in releases (NOTARY_V1 §6.7)."""
+    """The changes by which docker adds a signer: a role of its own, and a part in releases (NOTARY_V1 §6.7).
+
+    Args:
+        name: the signer's role, such as `signer_role("alice")` gives.
+        keys: what the signer signs with; any one of them does.
+
+    Returns:
+        Changes for `Repository.publish`.
+
+    Examples:
+        >>> bob = keys.signer(keys.add(trust.generate_private("ecdsa"), role="bob").key_id).public_key
+        >>> repository.publish(*trust.add_signer(trust.signer_role("bob"), [bob])).versions
+        {'targets': 2}
+    """
     added = tuple(keys)
     return [Delegate(name, added, ("",)), Delegate(RELEASES, added, ("",))]
 

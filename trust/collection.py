@@ -37,6 +37,13 @@ class Target:
             own key did.
         expires: when the first of the files that vouch for it ends.
         custom: what the publisher added, or None.
+
+    Examples:
+        >>> target = collection.lookup("1")
+        >>> target.name, target.role, target.signers
+        ('1', 'targets/releases', ('alice',))
+        >>> target.expires > datetime.now(UTC)
+        True
     """
 
     name: str
@@ -49,21 +56,34 @@ class Target:
 
     @property
     def digest(self) -> str:
-        """`sha256:…`, or `sha512:…` where only that is signed."""
+        """`sha256:…`, or `sha512:…` where only that is signed; what to pull instead of the tag.
+
+        Examples:
+            >>> f"{image.gun}@{collection.lookup('1').digest}"
+            'localhost:5000/library/app@sha256:...'
+        """
         algorithm = "sha256" if "sha256" in self.hashes else "sha512"
         return f"{algorithm}:{self.hashes[algorithm]}"
 
 
 @dataclass(frozen=True)
 class Collection:
-    """Verified metadata of one GUN.
+    """Verified metadata of one GUN, as `Reader.refresh` gives it.
 
     Attributes:
         gun: whose it is.
-        root, timestamp, snapshot: the top-level files.
+        root: the root file; `root.signed` is python-tuf's model of it.
+        timestamp: the timestamp file.
+        snapshot: the snapshot file.
         roles: `targets` and each delegation that could be verified.
         paths: the name prefixes that each of these roles may sign.
         skipped: delegations that are expired or below threshold, and how; they say neither yes nor no.
+
+    Examples:
+        >>> list(collection.roles), collection.skipped
+        (['targets', 'targets/alice', 'targets/releases'], {})
+        >>> collection.root.signed.version, collection.roles[trust.RELEASES].signed.version
+        (1, 1)
     """
 
     gun: Gun
@@ -75,10 +95,19 @@ class Collection:
     skipped: Mapping[RoleName, UntrustedError]
 
     def check_fresh(self, now: datetime) -> None:
-        """All that the collection rests on is still valid at `now`.
+        """All that the collection rests on is still valid at a time: for a collection that is kept in memory.
+
+        Args:
+            now: the time, aware.
 
         Raises:
             ExpiredError: it is not; refresh.
+
+        Examples:
+            >>> collection.check_fresh(datetime.now(UTC))
+            >>> collection.check_fresh(datetime.now(UTC) + timedelta(days=15))
+            Traceback (most recent call last):
+            trust.errors.ExpiredError: timestamp expired at ...
         """
         resting_on: list[NotaryMetadata[Any]] = [self.root, self.timestamp, self.snapshot, *self.roles.values()]
         for meta in resting_on:
@@ -86,14 +115,24 @@ class Collection:
                 raise ExpiredError(meta.role, meta.signed.expires)
 
     def lookup(self, name: str, roles: Sequence[RoleName] = DOCKER_ROLES) -> Target:
-        """The signed target `name`.
+        """The signed target of a name, by docker's rule (NOTARY_V1 §6.6).
 
         Args:
             name: the tag.
             roles: which roles count; the first that has the name wins.
 
+        Returns:
+            The target.
+
         Raises:
             NotFoundError: none of them signs it.
+
+        Examples:
+            >>> collection.lookup("1", [trust.signer_role("alice")]).role
+            'targets/alice'
+            >>> collection.lookup("2")
+            Traceback (most recent call last):
+            trust.errors.NotFoundError: No valid trust data for 2
         """
         for role in roles:
             file = self._file(role, name)
@@ -102,7 +141,18 @@ class Collection:
         raise NotFoundError(f"No valid trust data for {name}", detail={"gun": self.gun, "roles": list(roles)})
 
     def targets(self, roles: Sequence[RoleName] = DOCKER_ROLES) -> Iterator[Target]:
-        """Every signed target in `roles`, also where an earlier role has the same name."""
+        """Every signed target, also where an earlier role has the same name.
+
+        Args:
+            roles: which roles count, in this order.
+
+        Returns:
+            The targets, made as they are asked for.
+
+        Examples:
+            >>> [(target.name, target.role) for target in collection.targets()]
+            [('1', 'targets/releases')]
+        """
         for role in roles:
             meta = self.roles.get(role)
             for name in meta.signed.targets if meta else ():
@@ -111,11 +161,19 @@ class Collection:
                     yield self._target(role, name, file)
 
     def is_signed(self, hashes: Mapping[str, str], roles: Sequence[RoleName] = DOCKER_ROLES) -> bool:
-        """Whether some target in `roles` names content with these hashes, whatever its tag.
+        """Whether some target names content with these hashes, whatever its tag: for a pull by digest.
 
         Args:
             hashes: algorithm to hex of the content, all that are known.
             roles: which roles count.
+
+        Returns:
+            Whether one does.
+
+        Examples:
+            >>> digest = registry.resolve(image.repository, "1").digest
+            >>> collection.is_signed({digest.algorithm: digest.encoded})
+            True
         """
         for algorithm, encoded in hashes.items():
             for role, name, file in self._by_hash.get((algorithm, encoded), ()):

@@ -37,6 +37,19 @@ class TrustError(Exception):
     Args:
         message: one sentence for a person; it never holds a secret.
         detail: JSON-able facts for a program, sent as `errors[].detail`.
+
+    Attributes:
+        message: the sentence.
+        detail: the facts, or None.
+        status: the HTTP status that a service answers with when it knows nothing more exact.
+        code: the word in `errors[].code` of that answer.
+
+    Examples:
+        >>> try:
+        ...     trust.resolve("localhost:5000/library/app:2", ca=ca, credentials=login)
+        ... except trust.TrustError as error:
+        ...     print(error.status, error.code, error)
+        404 NOT_FOUND No valid trust data for 2
     """
 
     status: ClassVar[int] = 500
@@ -49,7 +62,18 @@ class TrustError(Exception):
 
 
 class UntrustedError(TrustError):
-    """The data is not to be believed.  "Could not check" counts as this."""
+    """The data is not to be believed.  "Could not check" counts as this.
+
+    Attributes:
+        reason: a short upper-case word, different for each subclass, for `errors[].detail.reason`.
+
+    Examples:
+        >>> try:
+        ...     trust.resolve("localhost:5000/library/app:1", ca=ca, credentials=login, root_keys=["0" * 64])
+        ... except trust.UntrustedError as error:
+        ...     print(error.reason)
+        PIN
+    """
 
     status = 503
     code = "UNAVAILABLE"
@@ -58,7 +82,13 @@ class UntrustedError(TrustError):
 
 
 class FormatError(UntrustedError):
-    """The bytes are not well-formed metadata of the expected role (NOTARY_V1 §1.1–1.3)."""
+    """The bytes are not well-formed metadata of the expected role (NOTARY_V1 §1.1–1.3).
+
+    Examples:
+        >>> trust.parse(trust.ROOT, b"{}")
+        Traceback (most recent call last):
+        trust.errors.FormatError: root type metadata invalid: ...
+    """
 
     reason = "FORMAT"
 
@@ -82,17 +112,34 @@ class RotationError(UntrustedError):
 
 
 class PinError(UntrustedError):
-    """A root does not match the configured pins (NOTARY_V1 §6.2)."""
+    """A root does not match the configured pins (NOTARY_V1 §6.2).
+
+    Examples:
+        >>> trust.open_reader(image.gun, ca=ca, credentials=login, pins=trust.Pins(tofu=False)).refresh()
+        Traceback (most recent call last):
+        trust.errors.PinError: could not validate the path to a trusted root: ...
+    """
 
     reason = "PIN"
 
 
 class ExpiredError(UntrustedError):
-    """Metadata whose `expires` has passed.
+    """Metadata whose `expires` has passed (NOTARY_V1 §6.3).
 
     Args:
         role: the expired role.
         expires: when it expired (aware, UTC).
+
+    Attributes:
+        role: the expired role.
+        expires: when it expired (aware, UTC).
+
+    Examples:
+        >>> try:
+        ...     collection.check_fresh(datetime.now(UTC) + timedelta(days=15))
+        ... except trust.ExpiredError as error:
+        ...     print(error.role, error.expires > datetime.now(UTC))
+        timestamp True
     """
 
     reason = "EXPIRED"
@@ -112,13 +159,19 @@ class RollbackError(UntrustedError):
 
 
 class HashError(UntrustedError):
-    """The bytes differ from what the referring metadata names."""
+    """The bytes differ from what the referring metadata names (NOTARY_V1 §6.3)."""
 
     reason = "HASH"
 
 
 class SizeError(UntrustedError):
-    """More bytes than the limit or the announced length."""
+    """More bytes than the limit or the announced length.
+
+    Examples:
+        >>> server.fetch(image.gun, "root", limit=100)
+        Traceback (most recent call last):
+        trust.errors.SizeError: root is longer than the allowed 100 bytes
+    """
 
     reason = "SIZE"
 
@@ -130,21 +183,40 @@ class DelegationError(UntrustedError):
 
 
 class InvalidError(TrustError):
-    """The caller's request is malformed."""
+    """The caller's request is malformed.
+
+    Examples:
+        >>> trust.Tag("no tag!")
+        Traceback (most recent call last):
+        trust.errors.InvalidError: a tag has 1 to 128 letters, digits, dots, dashes and underscores
+    """
 
     status = 400
     code = "INVALID_PARAMETERS"
 
 
 class SettingsError(InvalidError):
-    """A setting is missing, unknown or cannot be used."""
+    """A setting is missing, unknown or cannot be used.
+
+    Examples:
+        >>> trust.from_file("no such file")
+        Traceback (most recent call last):
+        trust.errors.SettingsError: the passphrase file no such file cannot be read
+    """
 
 
 class UnauthorizedError(TrustError):
     """The caller must authenticate.
 
     Args:
+        message: one sentence for a person.
         challenge: value for `WWW-Authenticate`, if the caller can be told how.
+        detail: JSON-able facts for a program.
+
+    Examples:
+        >>> trust.resolve("localhost:5000/library/app:1", ca=ca, credentials=("admin", "a guess"))
+        Traceback (most recent call last):
+        trust.errors.UnauthorizedError: the token service localhost:5000 refused the credentials
     """
 
     status = 401
@@ -163,21 +235,40 @@ class DeniedError(TrustError):
 
 
 class NotFoundError(TrustError):
-    """There is no such thing."""
+    """There is no such thing: an image that is not signed, a key that is not here.
+
+    Examples:
+        >>> collection.lookup("2")
+        Traceback (most recent call last):
+        trust.errors.NotFoundError: No valid trust data for 2
+    """
 
     status = 404
     code = "NOT_FOUND"
 
 
 class ConflictError(TrustError):
-    """Somebody else was first."""
+    """Somebody else was first.
+
+    Examples:
+        >>> alice = keys.open(keys.held(role="alice")[0].key_id)
+        >>> keys.add(alice, role="bob")
+        Traceback (most recent call last):
+        trust.errors.ConflictError: the key ... is here already, as one of alice
+    """
 
     status = 409
     code = "CONFLICT"
 
 
 class UnavailableError(TrustError):
-    """A part that is needed does not answer."""
+    """A part that is needed does not answer.
+
+    Examples:
+        >>> trust.resolve("localhost:5000/library/app:1", server="https://localhost:1")
+        Traceback (most recent call last):
+        trust.errors.UnavailableError: https://localhost:1 does not answer: ...
+    """
 
     status = 503
     code = "UNAVAILABLE"

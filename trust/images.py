@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From an image's name to its signed digest: the short way into the library.
+"""From an image's name to its signed digest, a reader or a publisher: the short way into the library.
 
     import trust
 
@@ -20,23 +20,31 @@ from pathlib import Path
 from trust.cache import Cache, FileCache, MemoryCache
 from trust.collection import DOCKER_ROLES, Target
 from trust.errors import InvalidError
+from trust.keyfolder import KeyFolder
 from trust.names import Gun, RepositoryName, RoleName, Tag
 from trust.pins import Pins
 from trust.reader import Reader
 from trust.remote import NotaryServer
+from trust.repository import Repository
+from trust.site import Paths
 
 _DOCKER_HUB = "docker.io"
 _HUB_NOTARY = "https://notary.docker.io"
+_HUB_REGISTRY = "https://registry-1.docker.io"
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An image's name, taken apart.
+    """An image's name, taken apart as docker does it (NOTARY_V1 §5.2).
 
     Attributes:
         host: the registry, with its port if it has one.
         repository: the name within the registry.
         tag: `latest` where none was given.
+
+    Examples:
+        >>> trust.Image.parse("registry.example.com/team/app:1.4")
+        Image(host='registry.example.com', repository='team/app', tag='1.4')
     """
 
     host: str
@@ -45,10 +53,20 @@ class Image:
 
     @classmethod
     def parse(cls, name: str) -> Image:
-        """Read `[HOST[:PORT]/]REPOSITORY[:TAG]` as docker does: `alpine` is `docker.io/library/alpine:latest`.
+        """Read an image's name as docker does.
+
+        Args:
+            name: `[HOST[:PORT]/]REPOSITORY[:TAG]`.
+
+        Returns:
+            Its parts; what is left out is as docker has it, `docker.io`, `library/` before one word, and `latest`.
 
         Raises:
             InvalidError: it is not such a name, or names a digest, which needs no resolving.
+
+        Examples:
+            >>> trust.Image.parse("alpine")
+            Image(host='docker.io', repository='library/alpine', tag='latest')
         """
         if "@" in name:
             raise InvalidError("the name holds a digest already; give a tag")
@@ -66,20 +84,40 @@ class Image:
 
     @property
     def gun(self) -> Gun:
-        """The name of the trust collection."""
+        """The name of the trust collection: host and repository.
+
+        Examples:
+            >>> trust.Image.parse("alpine:3.20").gun
+            'docker.io/library/alpine'
+        """
         return Gun(f"{self.host}/{self.repository}")
 
     @property
     def server_url(self) -> str:
-        """Where docker looks for the trust data, when it is not told otherwise."""
+        """Where docker looks for the trust data, when it is not told otherwise.
+
+        Examples:
+            >>> trust.Image.parse("alpine").server_url
+            'https://notary.docker.io'
+        """
         return _HUB_NOTARY if self.host == _DOCKER_HUB else f"https://{self.host}"
+
+    @property
+    def registry_url(self) -> str:
+        """Where the image itself is.
+
+        Examples:
+            >>> trust.Image.parse("alpine").registry_url
+            'https://registry-1.docker.io'
+        """
+        return _HUB_REGISTRY if self.host == _DOCKER_HUB else f"https://{self.host}"
 
 
 def open_reader(
     gun: Gun | str,
     *,
     server: str | None = None,
-    ca: str | os.PathLike[str] | None = None,
+    ca: Paths | None = None,
     credentials: tuple[str, str] | None = None,
     root_keys: Sequence[str] = (),
     pins: Pins | None = None,
@@ -92,8 +130,8 @@ def open_reader(
     Args:
         gun: the collection: an image's name without the tag.
         server: address of the notary server; by default the image's own host, as docker does.
-        ca: PEM file of the CA that the server's certificate comes from; by default the system's.
-        credentials: user and password, for servers that ask.
+        ca: PEM file, or files, of the CAs that the server's certificate must come from; by default the system's.
+        credentials: user and password, for servers that ask; the user `<token>` has an identity token for password.
         root_keys: IDs of root keys of which one must have signed the root (as `docker trust inspect` shows them, or
             as key files are named).
         pins: a whole set of pins, instead of `root_keys`.
@@ -102,18 +140,60 @@ def open_reader(
         roles: the targets roles of interest; None is all.
         offline: whether kept data does, while it is valid, when the server does not answer.
 
+    Returns:
+        A reader; nothing has been asked yet.
+
     Raises:
-        InvalidError: a name or address is malformed, or the CA file cannot be read.
+        InvalidError: a name or address is malformed, or a CA file cannot be read.
+
+    Examples:
+        >>> reader = trust.open_reader("localhost:5000/library/app", ca=ca, credentials=login, cache="kept")
+        >>> [target.name for target in reader.refresh().targets()]
+        ['1']
     """
     gun = Gun(gun)
-    source = NotaryServer(server or Image.parse(gun).server_url, ca=Path(ca) if ca else None, credentials=credentials)
-    if pins is None:
-        pins = Pins(certs={gun: tuple(root_keys)}) if root_keys else Pins()
-    if cache is None:
-        cache = MemoryCache()
-    elif isinstance(cache, str | os.PathLike):
-        cache = FileCache(Path(cache))
-    return Reader(gun, source, cache, pins=pins, roles=roles, offline=offline)
+    source = NotaryServer(server or Image.parse(gun).server_url, ca=ca, credentials=credentials)
+    return Reader(gun, source, _cache(cache), pins=_pins(gun, root_keys, pins), roles=roles, offline=offline)
+
+
+def open_repository(
+    gun: Gun | str,
+    keys: KeyFolder,
+    *,
+    server: str | None = None,
+    ca: Paths | None = None,
+    credentials: tuple[str, str] | None = None,
+    root_keys: Sequence[str] = (),
+    pins: Pins | None = None,
+    cache: str | os.PathLike[str] | Cache | None = None,
+) -> Repository:
+    """A trust collection to publish to.
+
+    Args:
+        gun: the collection: an image's name without the tag.
+        keys: what is signed with.
+        server: address of the notary server; by default the image's own host, as docker does.
+        ca: see `open_reader`, as for the others.
+        credentials: see there; the user must have the right to push.
+        root_keys: see there.
+        pins: see there.
+        cache: see there; by default the key folder, where docker keeps verified metadata, too.
+
+    Returns:
+        The collection; nothing has been asked yet, and it need not exist.
+
+    Raises:
+        InvalidError: a name or address is malformed, or a CA file cannot be read.
+
+    Examples:
+        >>> repository = trust.open_repository("localhost:5000/library/app", keys, ca=ca, credentials=login)
+        >>> repository.publish(trust.RevokeTag(keys, ["1"])).versions
+        {'targets/alice': 2, 'targets/releases': 2}
+    """
+    gun = Gun(gun)
+    remote = NotaryServer(server or Image.parse(gun).server_url, ca=ca, credentials=credentials)
+    kept = _cache(keys.folder if cache is None else cache)
+    return Repository(gun, remote, keys, kept, pins=_pins(gun, root_keys, pins))
 
 
 def resolve(
@@ -121,7 +201,7 @@ def resolve(
     *,
     roles: Sequence[RoleName] = DOCKER_ROLES,
     server: str | None = None,
-    ca: str | os.PathLike[str] | None = None,
+    ca: Paths | None = None,
     credentials: tuple[str, str] | None = None,
     root_keys: Sequence[str] = (),
     cache: str | os.PathLike[str] | Cache | None = None,
@@ -137,13 +217,35 @@ def resolve(
         root_keys: see there.
         cache: see there.
 
+    Returns:
+        The digest to use from here on, who signed it, and until when that holds.
+
     Raises:
         NotFoundError: the tag is not signed, or there is no trust data at all.
         UntrustedError: the trust data is not to be believed: expired, tampered with, rolled back, of another root.
         UnavailableError: the server does not answer.
         UnauthorizedError: the server wants other credentials.
-        InvalidError: a name or address is malformed.
+        InvalidError: a name or address is malformed, or a CA file cannot be read.
+
+    Examples:
+        >>> target = trust.resolve("localhost:5000/library/app:1", ca="var/ca/ca.crt", credentials=login)
+        >>> target.digest == registry.resolve(image.repository, "1").digest
+        True
+        >>> target.signers
+        ('alice',)
     """
     parsed = Image.parse(image)
     reader = open_reader(parsed.gun, server=server, ca=ca, credentials=credentials, root_keys=root_keys, cache=cache)
     return reader.refresh().lookup(parsed.tag, roles)
+
+
+def _pins(gun: Gun, root_keys: Sequence[str], pins: Pins | None) -> Pins:
+    if pins is not None:
+        return pins
+    return Pins(certs={gun: tuple(root_keys)}) if root_keys else Pins()
+
+
+def _cache(cache: str | os.PathLike[str] | Cache | None) -> Cache:
+    if cache is None:
+        return MemoryCache()
+    return FileCache(Path(cache)) if isinstance(cache, str | os.PathLike) else cache

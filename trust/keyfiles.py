@@ -66,7 +66,14 @@ _KINDS = ("ENCRYPTED PRIVATE KEY", "PRIVATE KEY", "EC PRIVATE KEY", "RSA PRIVATE
 
 
 class PassphraseError(InvalidError):
-    """A key cannot be opened: its passphrase is missing or wrong."""
+    """A key cannot be opened: its passphrase is missing or wrong.
+
+    Examples:
+        >>> nobody = trust.KeyFolder(keys.folder, lambda question: None)
+        >>> nobody.open(keys.held(role="alice")[0].key_id)
+        Traceback (most recent call last):
+        trust.keyfiles.PassphraseError: the passphrase of the alice key ... is not known
+    """
 
 
 @dataclass(frozen=True, slots=True)

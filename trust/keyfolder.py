@@ -13,6 +13,7 @@ passphrase is asked for once.
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,10 @@ class HeldKey:
         role: `root`, `targets`, `snapshot`, `timestamp`, or a signer's name; empty where nothing says it.
         gun: the collection it is for; empty for root and signers' keys.
         path: its file.
+
+    Examples:
+        >>> [(held.role, held.gun) for held in keys.held(role="targets")]
+        [('targets', 'localhost:5000/library/app')]
     """
 
     key_id: str
@@ -50,11 +55,19 @@ class KeyFolder:
     Args:
         folder: such as `~/.docker/trust`; made when the first key is added.
         passphrases: opens keys, and closes new ones.
+
+    Attributes:
+        folder: the trust folder.
+
+    Examples:
+        >>> keys = trust.KeyFolder(Path.home() / ".docker/trust", trust.from_environment(os.environ))
+        >>> sorted(held.role for held in keys.held())
+        ['alice', 'root', 'targets']
     """
 
-    def __init__(self, folder: Path, passphrases: Passphrases) -> None:
-        self.folder = folder
-        self._private = folder / "private"
+    def __init__(self, folder: str | os.PathLike[str], passphrases: Passphrases) -> None:
+        self.folder = Path(folder)
+        self._private = self.folder / "private"
         self._passphrases = passphrases
         self._open: dict[str, PrivateKey] = {}
 
@@ -65,8 +78,15 @@ class KeyFolder:
             role: only those for this role or signer.
             gun: only those for this collection.
 
+        Returns:
+            What is known of them without opening them.
+
         Raises:
             UnavailableError: the folder cannot be read.
+
+        Examples:
+            >>> [held.role for held in keys.held(role="alice")]
+            ['alice']
         """
         found = {}
         try:
@@ -92,8 +112,19 @@ class KeyFolder:
     def find(self, key_id: str) -> HeldKey:
         """The key with this ID, or with an ID that begins so.
 
+        Args:
+            key_id: the canonical ID, or its beginning.
+
+        Returns:
+            What is known of it without opening it.
+
         Raises:
             NotFoundError: there is none, or more than one.
+
+        Examples:
+            >>> (alice,) = keys.held(role="alice")
+            >>> keys.find(alice.key_id[:12]) == alice
+            True
         """
         found = [key for key in self.held() if key_id and key.key_id.startswith(key_id)]
         if len(found) != 1:
@@ -102,7 +133,18 @@ class KeyFolder:
         return found[0]
 
     def holds(self, key: NotaryKey) -> bool:
-        """Whether the private half of `key` is here."""
+        """Whether the private half of a key is here.
+
+        Args:
+            key: a public key, or a certificate.
+
+        Returns:
+            Whether it is.
+
+        Examples:
+            >>> keys.holds(trust.read_public_key(Path("alice.pub").read_bytes()))
+            True
+        """
         return any(held.key_id == key.canonical_id for held in self.held())
 
     def signer(self, key_id: str, public: NotaryKey | None = None) -> NotarySigner:
@@ -112,20 +154,38 @@ class KeyFolder:
             key_id: the canonical ID.
             public: how metadata names the key, when that is a certificate.
 
+        Returns:
+            The signer; its passphrase has been asked for.
+
         Raises:
             NotFoundError: there is no such key.
             PassphraseError: nobody knew its passphrase.
             InvalidError: its file is damaged or holds another key.
+
+        Examples:
+            >>> (alice,) = keys.held(role="alice")
+            >>> keys.signer(alice.key_id).public_key.canonical_id == alice.key_id
+            True
         """
         return NotarySigner(self.open(key_id), public)
 
     def open(self, key_id: str) -> PrivateKey:
-        """The private key of this ID.
+        """The private key of an ID; its passphrase is asked for once.
+
+        Args:
+            key_id: the canonical ID.
+
+        Returns:
+            The key, for `cryptography`.
 
         Raises:
             NotFoundError: there is no such key.
             PassphraseError: nobody knew its passphrase.
             InvalidError: its file is damaged or holds another key.
+
+        Examples:
+            >>> keys.open(keys.held(role="alice")[0].key_id).key_size
+            256
         """
         if key_id not in self._open:
             held = self.find(key_id)
@@ -136,17 +196,25 @@ class KeyFolder:
         return self._open[key_id]
 
     def add(self, key: PrivateKey, *, role: str, gun: str = "") -> HeldKey:
-        """Keep `key`, encrypted; a key that is here already is left as it is.
+        """Keep a key, encrypted; one that is here already is left as it is.
 
         Args:
             key: the private key.
             role: the role, or the signer's name.
             gun: for keys of targets and snapshot: the collection.
 
+        Returns:
+            The key's place in the folder.
+
         Raises:
             ConflictError: it is here already, for another role or collection.
             PassphraseError: nobody gave a passphrase.
             UnavailableError: it cannot be written.
+
+        Examples:
+            >>> held = keys.add(trust.generate_private("ecdsa"), role="bob")
+            >>> held.role, held.path.name == f"{held.key_id}.key"
+            ('bob', True)
         """
         key_id = public_key_of(key).canonical_id
         for held in self.held():
@@ -166,13 +234,26 @@ class KeyFolder:
         return HeldKey(key_id, role, gun, path)
 
     def load(self, pem: bytes, *, role: str = "", gun: str = "") -> HeldKey:
-        """Keep the private key in `pem`, encrypted or not; what the file says of its role counts where none is given.
+        """Keep a private key that comes in a file, encrypted or not (NOTARY_V1 §6.1).
+
+        Args:
+            pem: the file: PKCS #8 or older.
+            role: the role, or the signer's name; empty: what the file says.
+            gun: for keys of targets and snapshot, the collection; empty: what the file says.
+
+        Returns:
+            The key's place in the folder.
 
         Raises:
             InvalidError: there is no key in it, or nothing says what it is for.
             PassphraseError: it cannot be opened, or nobody gave a new passphrase.
             ConflictError: it is here already, for another role.
             UnavailableError: it cannot be written.
+
+        Examples:
+            >>> other = trust.KeyFolder("other", trust.from_environment(os.environ))
+            >>> other.load(keys.export(keys.held(role="alice")[0].key_id)).role
+            'alice'
         """
         file = parse(pem)
         role, gun = role or file.role, gun or file.gun
@@ -182,11 +263,22 @@ class KeyFolder:
         return self.add(key, role=role, gun=gun)
 
     def export(self, key_id: str) -> bytes:
-        """The key's file, still encrypted, in the form that every client imports.
+        """A key's file, still encrypted, in the form that every client imports.
+
+        Args:
+            key_id: the canonical ID, or its beginning.
+
+        Returns:
+            The file, in PEM.
 
         Raises:
             NotFoundError: there is no such key.
             PassphraseError: it lies there in another form, and nobody gave the passphrase for the file.
+            UnavailableError: it cannot be read.
+
+        Examples:
+            >>> keys.export(keys.held(role="alice")[0].key_id).splitlines()[0]
+            b'-----BEGIN ENCRYPTED PRIVATE KEY-----'
         """
         held = self.find(key_id)
         file = self._read(held)
@@ -197,11 +289,19 @@ class KeyFolder:
         return seal(key, self._new_passphrase(held.role, held.gun, held.key_id), **headers)
 
     def remove(self, key_id: str) -> None:
-        """Delete the key's file.
+        """Delete a key's file.
+
+        Args:
+            key_id: the canonical ID, or its beginning.
 
         Raises:
             NotFoundError: there is no such key.
             UnavailableError: it cannot be deleted.
+
+        Examples:
+            >>> keys.remove(keys.held(role="alice")[0].key_id)
+            >>> keys.held(role="alice")
+            []
         """
         held = self.find(key_id)
         self._open.pop(held.key_id, None)

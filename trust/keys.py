@@ -30,7 +30,9 @@ from securesystemslib.signer import Key, SecretsHandler, Signature, Signer
 from trust.canonical import encode
 from trust.errors import FormatError, InvalidError, KeyIdError
 
+#: The public keys of `cryptography` that Notary knows.
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
+#: The private keys of `cryptography` that Notary knows.
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
 
 #: Signature method by key type, for signatures that we make.
@@ -50,6 +52,11 @@ class NotaryKey(Key):
         keyid: the ID under which the metadata files it.
         keytype: `ecdsa`, `rsa`, `ed25519`, `ecdsa-x509` or `rsa-x509`; other types are kept and verify nothing.
         public: the content of `keyval.public` after base64: DER, PEM text or 32 raw bytes by type.
+
+    Examples:
+        >>> alice = trust.read_public_key(Path("alice.pub").read_bytes())
+        >>> alice.keytype, alice.keyid == alice.canonical_id
+        ('ecdsa', True)
     """
 
     def __init__(self, keyid: str, keytype: str, public: bytes) -> None:
@@ -60,15 +67,40 @@ class NotaryKey(Key):
 
     @classmethod
     def from_public(cls, keytype: str, public: bytes) -> Self:
-        """The key with the ID that follows from its content."""
+        """The key with the ID that follows from its content (NOTARY_V1 §1.4).
+
+        Args:
+            keytype: see the class.
+            public: see the class.
+
+        Returns:
+            The key.
+
+        Examples:
+            >>> alice = trust.read_public_key(Path("alice.pub").read_bytes())
+            >>> trust.NotaryKey.from_public("ecdsa", alice.public) == alice
+            True
+        """
         return cls(key_id(keytype, public), keytype, public)
 
     @classmethod
     def from_dict(cls, keyid: str, key_dict: dict[str, Any]) -> Self:
-        """Read `{"keytype": …, "keyval": {"private": null, "public": "<base64>"}}`.
+        """Read `{"keytype": …, "keyval": {"private": null, "public": "<base64>"}}` (NOTARY_V1 §1.4).
+
+        Args:
+            keyid: the ID under which it is filed; whether it is the right one shows when it verifies.
+            key_dict: decoded JSON.
+
+        Returns:
+            The key.
 
         Raises:
             FormatError: it is not of this form.
+
+        Examples:
+            >>> alice = trust.read_public_key(Path("alice.pub").read_bytes())
+            >>> trust.NotaryKey.from_dict(alice.keyid, alice.to_dict()) == alice
+            True
         """
         try:
             keytype, encoded = key_dict["keytype"], key_dict["keyval"]["public"]
@@ -80,7 +112,15 @@ class NotaryKey(Key):
         return cls(keyid, keytype, public)
 
     def to_dict(self) -> dict[str, Any]:
-        """The key as canonical metadata writes it."""
+        """The key as canonical metadata writes it (NOTARY_V1 §1.4).
+
+        Returns:
+            An object for JSON.
+
+        Examples:
+            >>> trust.read_public_key(Path("alice.pub").read_bytes()).to_dict()
+            {'keytype': 'ecdsa', 'keyval': {'private': None, 'public': '...'}}
+        """
         return {"keytype": self.keytype, "keyval": dict(self.keyval)}
 
     @property
@@ -89,6 +129,11 @@ class NotaryKey(Key):
 
         Raises:
             FormatError: the certificate cannot be read.
+
+        Examples:
+            >>> (root,) = keys.held(role="root")
+            >>> [key.canonical_id for key in collection.root.signed.keys.values()].count(root.key_id)
+            1
         """
         if not self.keytype.endswith("-x509"):
             return self.keyid
@@ -101,10 +146,14 @@ class NotaryKey(Key):
 
     @property
     def certificates(self) -> list[x509.Certificate]:
-        """The certificates of an `-x509` key, leaf first; empty for a bare key.
+        """The certificates of an `-x509` key, leaf first; empty for a bare key (NOTARY_V1 §1.6).
 
         Raises:
             FormatError: they cannot be read.
+
+        Examples:
+            >>> trust.read_public_key(Path("alice.pub").read_bytes()).certificates
+            []
         """
         return _load_certificates(self.public) if self.keytype.endswith("-x509") else []
 
@@ -114,6 +163,10 @@ class NotaryKey(Key):
 
         Raises:
             FormatError: it cannot be read, or is of a kind that Notary does not allow.
+
+        Examples:
+            >>> trust.read_public_key(Path("alice.pub").read_bytes()).public_key.key_size
+            256
         """
         return _load_public(self.keytype, self.public)
 
@@ -123,17 +176,30 @@ class NotaryKey(Key):
 
         Raises:
             FormatError: see `public_key`.
+
+        Examples:
+            >>> alice = trust.read_public_key(Path("alice.pub").read_bytes())
+            >>> alice.material == keys.signer(alice.keyid).public_key.material
+            True
         """
         return self.public_key.public_bytes(
             serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
         )
 
     def verify_signature(self, signature: Signature, data: bytes) -> None:
-        """Check that one of the signatures under this key's ID is over `data`.
+        """Check that one of the signatures under this key's ID is over some bytes (NOTARY_V1 §1.5).
+
+        Args:
+            signature: a `NotarySignature`.
+            data: the bytes that were signed.
 
         Raises:
             KeyIdError: the key is filed under an ID that is not its own; the whole check must fail (§1.4).
-            UnverifiedSignatureError: none is valid.
+            UnverifiedSignatureError: none is valid (securesystemslib's error).
+
+        Examples:
+            >>> alice = keys.signer(keys.held(role="alice")[0].key_id)
+            >>> alice.public_key.verify_signature(alice.sign(b"bytes"), b"bytes")
         """
         if not self._id_matches:
             if key_id(self.keytype, self.public) != self.keyid:
@@ -149,14 +215,33 @@ class NotaryKey(Key):
 
 
 class NotarySignature(Signature):
-    """All signatures in one file under one key ID: `(method, raw bytes)` each."""
+    """All signatures in one file under one key ID (NOTARY_V1 §1.5).
+
+    Args:
+        keyid: the ID.
+        candidates: method and raw bytes of each; one that is good is enough.
+
+    Examples:
+        >>> [signature.keyid for signature in collection.roles[trust.RELEASES].signatures.values()] == [
+        ...     held.key_id for held in keys.held(role="alice")]
+        True
+    """
 
     def __init__(self, keyid: str, candidates: tuple[tuple[str, bytes], ...]) -> None:
         self.candidates = candidates
         super().__init__(keyid, candidates[-1][1].hex())
 
     def to_list(self) -> list[dict[str, str]]:
-        """The signature objects as an envelope writes them, members in Notary's order (§1.1)."""
+        """The signature objects as an envelope writes them, members in Notary's order (NOTARY_V1 §1.1).
+
+        Returns:
+            Objects for JSON.
+
+        Examples:
+            >>> alice = keys.signer(keys.held(role="alice")[0].key_id)
+            >>> alice.sign(b"bytes").to_list()
+            [{'keyid': '...', 'method': 'ecdsa', 'sig': '...'}]
+        """
         return [
             {"keyid": self.keyid, "method": method, "sig": base64.b64encode(raw).decode()}
             for method, raw in self.candidates
@@ -169,6 +254,11 @@ class NotarySigner(Signer):
     Args:
         key: the private key.
         public_key: how metadata names it, when that is not the bare key: a certificate.
+
+    Examples:
+        >>> signer = trust.NotarySigner(trust.generate_private("ecdsa"))
+        >>> signer.public_key.keytype
+        'ecdsa'
     """
 
     def __init__(self, key: PrivateKey, public_key: NotaryKey | None = None) -> None:
@@ -177,22 +267,53 @@ class NotarySigner(Signer):
 
     @property
     def public_key(self) -> NotaryKey:
-        """The public half."""
+        """The public half, as metadata names it.
+
+        Examples:
+            >>> keys.signer(keys.held(role="alice")[0].key_id).public_key == trust.read_public_key(
+            ...     Path("alice.pub").read_bytes())
+            True
+        """
         return self._public
 
     @classmethod
     def from_priv_key_uri(
         cls, priv_key_uri: str, public_key: Key, secrets_handler: SecretsHandler | None = None
     ) -> Self:
-        """Not supported: key homes hand out signers themselves.
+        """Not supported: `KeyFolder.signer` and other homes of keys hand out signers themselves.
+
+        Args:
+            priv_key_uri: not used.
+            public_key: not used.
+            secrets_handler: not used.
+
+        Returns:
+            Never.
 
         Raises:
             InvalidError: always.
+
+        Examples:
+            >>> trust.NotarySigner.from_priv_key_uri("file:alice.key", collection.root.signed.keys)
+            Traceback (most recent call last):
+            trust.errors.InvalidError: a Notary key is not opened by URI; ask its key store
         """
         raise InvalidError("a Notary key is not opened by URI; ask its key store")
 
     def sign(self, payload: bytes) -> NotarySignature:
-        """Sign `payload`, the canonical bytes of `signed`."""
+        """Sign bytes in Notary's encoding for the kind of key (NOTARY_V1 §1.5).
+
+        Args:
+            payload: the bytes; for metadata the canonical form of `signed` (`NotaryMetadata.signed_bytes`).
+
+        Returns:
+            The signature, under the key's ID.
+
+        Examples:
+            >>> signer = trust.NotarySigner(trust.generate_private("ed25519"))
+            >>> signer.sign(b"bytes").keyid == signer.public_key.keyid
+            True
+        """
         return NotarySignature(
             self._public.keyid, ((METHODS[self._public.keytype], sign_raw(self._private, payload)),)
         )
@@ -234,13 +355,20 @@ def certificate_key(certificates_pem: bytes) -> NotaryKey:
 
 
 def generate_private(algorithm: str) -> PrivateKey:
-    """A new private key.
+    """A new private key; `KeyFolder.add` keeps it.
 
     Args:
-        algorithm: `ecdsa` (P-256) or `ed25519`.
+        algorithm: `ecdsa` (P-256) or `ed25519`; docker and notary sign with the first alone.
+
+    Returns:
+        The key, for `cryptography`.
 
     Raises:
-        InvalidError: any other algorithm (Notary generates no RSA keys, §1.4).
+        InvalidError: any other algorithm (Notary generates no RSA keys, NOTARY_V1 §1.4).
+
+    Examples:
+        >>> keys.add(trust.generate_private("ecdsa"), role="bob").role
+        'bob'
     """
     if algorithm == "ecdsa":
         return ec.generate_private_key(ec.SECP256R1())

@@ -37,6 +37,18 @@ class NotaryMetadata(Metadata[T]):
         role: which role it is of; the file itself names only its type.
         signed: the payload, in python-tuf's classes.
         signatures: by key ID, each a `NotarySignature`.
+
+    Args:
+        role: see the attribute, as for `signed` and `signatures`.
+        signed: see there.
+        signatures: see there.
+        file: the file as it came; None for one that is new.
+        canonical_bytes: what was signed of it.
+
+    Examples:
+        >>> releases = collection.roles[trust.RELEASES]
+        >>> releases.role, releases.signed.version, len(releases.signatures)
+        ('targets/releases', 1, 1)
     """
 
     def __init__(
@@ -55,20 +67,34 @@ class NotaryMetadata(Metadata[T]):
 
     @property
     def signed_bytes(self) -> bytes:
-        """The bytes that signatures are over.
+        """The bytes that signatures are over: canonical JSON of the payload (NOTARY_V1 §1.1).
 
         Raises:
             FormatError: the payload has no canonical form (a fraction).
+
+        Examples:
+            >>> collection.timestamp.signed_bytes[:20]
+            b'{"_type":"Timestamp"'
         """
         if self._canonical is not None:
             return self._canonical
         return canonical.encode(to_notary(self.signed))
 
     def to_bytes(self, serializer: object = None) -> bytes:
-        """The file: as it came, or as the Go programs would write a draft.
+        """The file: as it came, or as the Go programs would write one that is new.
+
+        Args:
+            serializer: not used; python-tuf has it.
+
+        Returns:
+            The file's bytes.
 
         Raises:
-            FormatError: a draft that cannot be written.
+            FormatError: a new one that cannot be written.
+
+        Examples:
+            >>> trust.parse(trust.ROOT, collection.root.to_bytes()).signed == collection.root.signed
+            True
         """
         if self._file is not None:
             return self._file
@@ -80,7 +106,13 @@ class NotaryMetadata(Metadata[T]):
 
     @property
     def sha256(self) -> str:
-        """Hex SHA-256 of the file: its name in by-hash requests."""
+        """Hex SHA-256 of the file: its name in by-hash requests (NOTARY_V1 §2.1).
+
+        Examples:
+            >>> root = server.fetch(image.gun, f"root.{collection.root.sha256}", limit=2**20)
+            >>> root == collection.root.to_bytes()
+            True
+        """
         return hashlib.sha256(self.to_bytes()).hexdigest()
 
 
@@ -95,14 +127,22 @@ def describe(data: bytes) -> MetaFile:
 
 
 def parse(role: RoleName, data: bytes) -> NotaryMetadata[Any]:
-    """Read a metadata file; nothing is verified but its form.
+    """Read a metadata file; nothing is verified but its form (NOTARY_V1 §1.1-1.3).
 
     Args:
         role: what it must be: decides the type of `signed`.
         data: the file.
 
+    Returns:
+        The file's bytes, and python-tuf's model of what they say.
+
     Raises:
         FormatError: it is not a well-formed file of that role.
+
+    Examples:
+        >>> file = trust.parse(trust.ROOT, server.fetch(image.gun, "root", limit=2**20))
+        >>> file.signed.version, file.signed.roles["root"].threshold
+        (1, 1)
     """
     envelope = canonical.decode(data)
     if not isinstance(envelope, dict):

@@ -30,9 +30,17 @@ _HEX = re.compile(r"[0-9a-f]+")
 class Gun(str):
     """A globally unique name: the trust collection's name, host part included (NOTARY_V1 §2, §5.2).
 
+    Args:
+        text: such as `registry.example.com/team/app`.
+
     Raises:
         InvalidError: empty, longer than 255, or with `*`, control characters, an empty, `.`, `..` or `_trust`
             segment.
+
+    Examples:
+        >>> trust.Gun("registry.example.com/team/../app")
+        Traceback (most recent call last):
+        trust.errors.InvalidError: the trust collection's name (GUN) has a forbidden path segment
     """
 
     __slots__ = ()
@@ -47,20 +55,42 @@ class Gun(str):
 
     @property
     def host(self) -> str:
-        """What stands before the first slash (`localhost:5000`), or the whole name if there is none."""
+        """What stands before the first slash, or the whole name if there is none.
+
+        Examples:
+            >>> trust.Gun("registry.example.com/team/app").host
+            'registry.example.com'
+        """
         return self.partition("/")[0]
 
     @property
     def path(self) -> str:
-        """What stands behind the first slash: the repository, when the host is a registry's."""
+        """What stands behind the first slash: the repository, when the host is a registry's.
+
+        Examples:
+            >>> trust.Gun("registry.example.com/team/app").path
+            'team/app'
+        """
         return self.partition("/")[2]
 
 
 class RoleName(str):
     """One of root, targets, snapshot, timestamp, or a delegation `targets/…` (NOTARY_V1 §1.7).
 
+    The constants `ROOT`, `TARGETS`, `SNAPSHOT`, `TIMESTAMP` and `RELEASES` (`targets/releases`) are role names.
+
+    Args:
+        text: the name; delegations have lower-case letters, digits, `-` and `_`, and fewer than 256 characters.
+
     Raises:
         InvalidError: any other text.
+
+    Examples:
+        >>> trust.RoleName("targets/releases") == trust.RELEASES
+        True
+        >>> trust.RoleName("release")
+        Traceback (most recent call last):
+        trust.errors.InvalidError: invalid role name 'release'
     """
 
     __slots__ = ()
@@ -72,30 +102,60 @@ class RoleName(str):
 
     @property
     def is_delegation(self) -> bool:
-        """Whether this is a role below `targets`."""
+        """Whether this is a role below `targets`.
+
+        Examples:
+            >>> trust.RELEASES.is_delegation, trust.TARGETS.is_delegation
+            (True, False)
+        """
         return "/" in self
 
     @property
     def is_targets(self) -> bool:
-        """Whether files of this role have the type `Targets`."""
+        """Whether files of this role have the type `Targets`.
+
+        Examples:
+            >>> trust.RELEASES.is_targets, trust.SNAPSHOT.is_targets
+            (True, False)
+        """
         return self == "targets" or self.is_delegation
 
     @property
     def parent(self) -> RoleName:
-        """The role that delegates this one; only for delegations."""
+        """The role that delegates this one.
+
+        Raises:
+            InvalidError: this is no delegation.
+
+        Examples:
+            >>> trust.RELEASES.parent
+            'targets'
+        """
         return RoleName(self.rpartition("/")[0])
 
 
 TOP_LEVEL = ("root", "targets", "snapshot", "timestamp")
-ROOT, TARGETS, SNAPSHOT, TIMESTAMP = (RoleName(name) for name in TOP_LEVEL)
+ROOT = RoleName("root")
+TARGETS = RoleName("targets")
+SNAPSHOT = RoleName("snapshot")
+TIMESTAMP = RoleName("timestamp")
+#: The delegation that docker signs tags into and believes first (NOTARY_V1 §6.6).
 RELEASES = RoleName("targets/releases")
 
 
 class RepositoryName(str):
     """A repository's name within a registry (REGISTRY_API §1), at most 200 characters.
 
+    Args:
+        text: the name, without the registry's host.
+
     Raises:
         InvalidError: any other text.
+
+    Examples:
+        >>> trust.RepositoryName("Library/App")
+        Traceback (most recent call last):
+        trust.errors.InvalidError: a repository name has lower-case letters, digits and ...
     """
 
     __slots__ = ()
@@ -112,8 +172,15 @@ class RepositoryName(str):
 class Tag(str):
     """A tag (REGISTRY_API §1).
 
+    Args:
+        text: 1 to 128 letters, digits, dots, dashes and underscores; no dot or dash first.
+
     Raises:
         InvalidError: any other text.
+
+    Examples:
+        >>> trust.Tag("1.4-rc.1")
+        '1.4-rc.1'
     """
 
     __slots__ = ()
@@ -127,8 +194,16 @@ class Tag(str):
 class Digest(str):
     """`sha256:` or `sha512:` with the lower-case hex of that length.
 
+    Args:
+        text: the digest.
+
     Raises:
         InvalidError: any other text.
+
+    Examples:
+        >>> import hashlib
+        >>> trust.Digest("sha256:" + hashlib.sha256(b"").hexdigest())
+        'sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855'
     """
 
     __slots__ = ()
@@ -141,10 +216,20 @@ class Digest(str):
 
     @property
     def algorithm(self) -> str:
-        """`sha256` or `sha512`, as hashlib knows it."""
+        """`sha256` or `sha512`, as hashlib knows it.
+
+        Examples:
+            >>> trust.Digest("sha256:" + 64 * "0").algorithm
+            'sha256'
+        """
         return self.partition(":")[0]
 
     @property
     def encoded(self) -> str:
-        """The hex digits."""
+        """The hex digits.
+
+        Examples:
+            >>> trust.Digest("sha256:" + 64 * "0").encoded == 64 * "0"
+            True
+        """
         return self.partition(":")[2]

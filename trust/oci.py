@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A registry, asked what a tag stands for, so that it can be signed without an engine (REGISTRY_API §4).
 
-    registry = Registry("https://localhost:5000", ca=(Path("var/ca/ca.crt"),), credentials=("alice", password))
+    registry = Registry("https://localhost:5000", ca="var/ca/ca.crt", credentials=("alice", password))
     manifest = registry.resolve(RepositoryName("library/app"), "v1")
     manifest.digest, manifest.size, manifest.media_type
 
@@ -14,14 +14,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import quote
 
 from trust.errors import HashError, NotFoundError, UnauthorizedError, UnavailableError, UntrustedError
 from trust.names import Digest, RepositoryName
-from trust.site import Site, read
+from trust.site import Paths, Site, read
 
 MEDIA_TYPES = (
     "application/vnd.oci.image.index.v1+json",
@@ -40,6 +38,11 @@ class Manifest:
         digest: SHA-256 of its bytes.
         size: how many bytes.
         media_type: as the registry says.
+
+    Examples:
+        >>> manifest = registry.resolve(image.repository, "1")
+        >>> manifest.media_type
+        'application/vnd.oci.image.manifest.v1+json'
     """
 
     digest: Digest
@@ -48,7 +51,12 @@ class Manifest:
 
     @property
     def is_index(self) -> bool:
-        """Whether it stands for images of several platforms."""
+        """Whether it stands for images of several platforms.
+
+        Examples:
+            >>> registry.resolve(image.repository, "1").is_index
+            False
+        """
         return "index" in self.media_type or "list" in self.media_type
 
 
@@ -57,21 +65,34 @@ class Registry:
 
     Args:
         url: its base address.
-        ca: PEM files of CAs that its certificate must come from; none: the system's.
-        credentials: user and password.
+        ca: PEM file, or files, of the CAs that its certificate must come from; none: the system's.
+        credentials: user and password; the user `<token>` has an identity token for password.
+        timeout: seconds to wait for a connection, and between bytes.
 
     Raises:
         InvalidError: the address is not http(s), or a CA file cannot be read.
+
+    Examples:
+        >>> registry = trust.Registry("https://localhost:5000", ca="var/ca/ca.crt", credentials=login)
+        >>> registry.resolve(trust.RepositoryName("library/app"), "1").digest
+        'sha256:...'
     """
 
     def __init__(
-        self, url: str, *, ca: Sequence[Path] = (), credentials: tuple[str, str] | None = None, timeout: float = 10.0
+        self, url: str, *, ca: Paths | None = None, credentials: tuple[str, str] | None = None, timeout: float = 10.0
     ) -> None:
         self._site = Site(url, ca=ca, credentials=credentials, timeout=timeout)
         self.url = self._site.url
 
     def resolve(self, repository: RepositoryName, reference: str) -> Manifest:
-        """The manifest that a tag, or digest, stands for.
+        """The manifest that a tag, or digest, stands for: fetched and hashed (REGISTRY_API §4).
+
+        Args:
+            repository: the name within the registry.
+            reference: a tag or a digest.
+
+        Returns:
+            Its digest, size and type, which is what gets signed.
 
         Raises:
             NotFoundError: there is no such tag.
@@ -80,6 +101,13 @@ class Registry:
             SizeError: the manifest is longer than the 4 MiB that registries allow.
             UnauthorizedError: the registry wants other credentials.
             UnavailableError: no answer, or one that says nothing.
+
+        Examples:
+            >>> manifest = registry.resolve(image.repository, image.tag)
+            >>> manifest.digest == registry.resolve(image.repository, manifest.digest).digest
+            True
+            >>> manifest.size
+            416
         """
         path = f"/v2/{quote(repository)}/manifests/{quote(reference, safe=':')}"
         scope = f"repository:{repository}:pull,push"

@@ -9,6 +9,7 @@ never prompts by itself; who wants a prompt passes one.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,10 @@ class Question:
         key_id: which key.
         new: whether the key is new and the passphrase is being chosen.
         attempt: 0, then one more each time that the answer was wrong.
+
+    Examples:
+        >>> print(trust.Question("targets", "registry.example.com/app", "3a1f5c77", new=True))
+        new targets key of registry.example.com/app with ID 3a1f5c7
     """
 
     role: str
@@ -44,11 +49,24 @@ class Question:
         return f"{'new ' if self.new else ''}{self.role or 'delegation'} key{where} with ID {self.key_id[:7]}"
 
 
+#: Gives the passphrase that a `Question` asks for, or None where it has none.
 Passphrases = Callable[[Question], str | None]
 
 
 def from_environment(environment: Mapping[str, str]) -> Passphrases:
-    """The variables of docker, then those of notary (NOTARY_V1 §5.3); an empty one counts as absent."""
+    """Passphrases in the variables of docker, then those of notary (NOTARY_V1 §5.3).
+
+    Args:
+        environment: such as `os.environ`; an empty variable counts as absent.
+
+    Returns:
+        A source of passphrases.
+
+    Examples:
+        >>> ask = trust.from_environment({"DOCKER_CONTENT_TRUST_ROOT_PASSPHRASE": "for root keys"})
+        >>> ask(trust.Question("root", "", "3a1f5c77"))
+        'for root keys'
+    """
 
     def ask(question: Question) -> str | None:
         if question.attempt:
@@ -61,12 +79,25 @@ def from_environment(environment: Mapping[str, str]) -> Passphrases:
     return ask
 
 
-def from_file(path: Path) -> Passphrases:
+def from_file(path: str | os.PathLike[str]) -> Passphrases:
     """One passphrase for all keys: the file's first line.
+
+    Args:
+        path: the file; it is read now.
+
+    Returns:
+        A source of passphrases.
 
     Raises:
         SettingsError: the file cannot be read, is empty, or others than its owner may read it.
+
+    Examples:
+        >>> Path("passphrase").touch(mode=0o600)
+        >>> _ = Path("passphrase").write_text("one for all")
+        >>> trust.from_file("passphrase")(trust.Question("targets", image.gun, "3a1f5c77"))
+        'one for all'
     """
+    path = Path(path)
     try:
         if path.is_file() and path.stat().st_mode & 0o077:
             raise SettingsError(f"{path} can be read by others; chmod 600 it")
@@ -79,7 +110,18 @@ def from_file(path: Path) -> Passphrases:
 
 
 def from_person(prompt: Callable[[str], str]) -> Passphrases:
-    """Ask with `prompt`, such as `getpass.getpass`; a new passphrase is asked for twice."""
+    """Passphrases that a person types; a new one is asked for twice and has at least eight characters.
+
+    Args:
+        prompt: shows a text and gives the answer, such as `getpass.getpass`.
+
+    Returns:
+        A source of passphrases.
+
+    Examples:
+        >>> import getpass
+        >>> by_hand = trust.KeyFolder("my-keys", trust.from_person(getpass.getpass))
+    """
 
     def ask(question: Question) -> str | None:
         if question.attempt >= ATTEMPTS:
@@ -98,5 +140,16 @@ def from_person(prompt: Callable[[str], str]) -> Passphrases:
 
 
 def first_of(*sources: Passphrases) -> Passphrases:
-    """The first answer that one of `sources` has."""
+    """The first answer that one of several sources has.
+
+    Args:
+        sources: asked in this order.
+
+    Returns:
+        A source of passphrases.
+
+    Examples:
+        >>> import getpass
+        >>> ask = trust.first_of(trust.from_environment(os.environ), trust.from_person(getpass.getpass))
+    """
     return lambda question: next((answer for ask in sources if (answer := ask(question)) is not None), None)

@@ -41,7 +41,7 @@ _ANY_USAGE = x509.oid.ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE
 
 @dataclass(frozen=True, slots=True)
 class Pins:
-    """Which root keys may be believed for which GUN.
+    """Which root keys may be believed for which GUN (NOTARY_V1 §6.2).
 
     Attributes:
         certs: GUN, or prefix of GUNs followed by `*`, to IDs of root keys.  An ID may be the certificate's (as in
@@ -51,6 +51,14 @@ class Pins:
 
     Raises:
         InvalidError: a bundle holds no certificates, or broken ones.
+
+    Examples:
+        >>> pins = trust.Pins(certs={"localhost:5000/library/*": ("3f1c…",)}, tofu=False)
+        >>> trust.open_reader(image.gun, ca=ca, credentials=login, pins=pins).refresh().gun == image.gun
+        True
+        >>> trust.open_reader("localhost:5000/team/app", ca=ca, credentials=login, pins=pins).refresh()
+        Traceback (most recent call last):
+        trust.errors.NotFoundError: https://localhost:5000 does not have trust data for localhost:5000/team/app
     """
 
     certs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -67,18 +75,28 @@ class Pins:
     def select(
         self, gun: Gun, keys: Mapping[str, NotaryKey], now: datetime, *, first: bool, allow_expired: bool = False
     ) -> dict[str, NotaryKey]:
-        """Those of a root's keys that the pins allow.
+        """Those of a root's keys that the pins allow; readers and publishers ask this by themselves.
 
         Args:
             gun: whose root it is.
-            keys: its valid root keys by ID, as `root_keys` gives them.
+            keys: the root role's valid keys by ID.
             now: the time for CA path checks.
             first: whether no earlier root is known, so that only pins or TOFU can vouch for it.
             allow_expired: whether a certificate past its time is taken to a CA as at its end, as for a root that is
                 being replaced.
 
+        Returns:
+            The keys that are allowed, by ID.
+
         Raises:
             PinError: none is allowed.
+
+        Examples:
+            >>> role = collection.root.signed.roles["root"]
+            >>> known = {keyid: collection.root.signed.keys[keyid] for keyid in role.keyids}
+            >>> trust.Pins(tofu=False).select(image.gun, known, datetime.now(UTC), first=True)
+            Traceback (most recent call last):
+            trust.errors.PinError: could not validate the path to a trusted root: ...
         """
         allowed = dict(keys)
         if (ids := self._ids(gun)) is not None:

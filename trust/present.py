@@ -18,6 +18,7 @@ from typing import Any
 from tuf.api.metadata import Root, Snapshot, Targets
 
 from trust.cache import Cache
+from trust.changes import Draft
 from trust.chain import check_described, check_fresh, check_root, check_signatures, check_version
 from trust.errors import NotFoundError, RollbackError, RotationError, SignatureError, UnavailableError, UntrustedError
 from trust.metadata import (
@@ -43,6 +44,11 @@ class Present:
         snapshot: None where it could not be read, because the server has no valid timestamp any more.
         roles: `targets` and every delegation that has a file, expired or not.
         unsigned: delegations whose file has too few valid signatures by their present keys.
+
+    Examples:
+        >>> present = repository.present()
+        >>> sorted(present.roles), present.unsigned
+        (['targets', 'targets/alice', 'targets/releases'], {})
     """
 
     root: NotaryMetadata[Root]
@@ -66,18 +72,49 @@ class Present:
             revive: whether root, timestamp, snapshot and targets may have expired.  Then a server that has no valid
                 timestamp is taken at its word for which files are the newest; their signatures are checked.
 
+        Returns:
+            The state.
+
         Raises:
             NotFoundError: the server has no trust data for the GUN.
             UntrustedError: it is not to be believed; the subclass says why.
             UnavailableError: the server does not answer.
+
+        Examples:
+            >>> present = trust.Present.load(
+            ...     image.gun, server, trust.MemoryCache(), trust.Pins(), datetime.now(UTC))
+            >>> present.root.signed.version
+            1
         """
         return _Loading(gun, source, cache, pins, now, revive).load()
 
     @property
     def state(self) -> tuple[int, ...]:
-        """What differs as soon as somebody has published."""
+        """What differs as soon as somebody has published.
+
+        Examples:
+            >>> before = repository.present().state
+            >>> _ = repository.publish(trust.Witness(trust.RELEASES))
+            >>> repository.present().state == before
+            False
+        """
         versions = [meta.signed.version for _, meta in sorted({**self.roles, **self.unsigned}.items())]
         return self.root.signed.version, self.timestamp, *versions
+
+    def draft(self) -> Draft:
+        """The next state, so far like this one: to see what a change would touch, before it is published.
+
+        Returns:
+            A draft of its own; what is done to it changes nothing else.
+
+        Examples:
+            >>> draft = repository.present().draft()
+            >>> trust.RevokeTag(keys, ["1"]).apply(draft)
+            >>> sorted(draft.changed)
+            ['targets/alice', 'targets/releases']
+        """
+        roles = {role: meta.signed for role, meta in self.roles.items()}
+        return Draft(self.root.signed, roles, {role: meta.signed for role, meta in self.unsigned.items()})
 
 
 @dataclass(frozen=True, slots=True)

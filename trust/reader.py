@@ -58,10 +58,43 @@ MAX_ROLES = 1000
 
 
 class Source(Protocol):
-    """Where files come from: `trust.remote.NotaryServer`, or anything that has them."""
+    """Where files come from: a `NotaryServer`, or anything that has them.
+
+    Nothing that a source gives is believed before it is verified.
+
+    Examples:
+        >>> class Diary:
+        ...     def fetch(self, gun, name, limit):
+        ...         print(name.partition(".")[0])
+        ...         return server.fetch(gun, name, limit)
+        >>> _ = trust.Reader(image.gun, Diary(), trust.MemoryCache(), roles=[trust.RELEASES]).refresh()
+        root
+        timestamp
+        snapshot
+        targets
+        targets/releases
+    """
 
     def fetch(self, gun: Gun, name: str, limit: int) -> bytes:
-        """The file `<name>.json`; raises NotFoundError, SizeError or UnavailableError."""
+        """A file of a collection (NOTARY_V1 §2.1).
+
+        Args:
+            gun: the collection.
+            name: what stands before `.json`: a role, `<role>.<sha256>` or `<version>.root`.
+            limit: the most bytes to take.
+
+        Returns:
+            The file's bytes, as they were published.
+
+        Raises:
+            NotFoundError: there is no such file.
+            SizeError: it is longer than `limit`.
+            UnavailableError: it cannot be found out.
+
+        Examples:
+            >>> server.fetch(image.gun, "timestamp", limit=2**20)[:30]
+            b'{"signed":{"_type":"Timestamp"'
+        """
 
 
 class Reader:
@@ -75,6 +108,13 @@ class Reader:
         roles: the targets roles that are of interest; None is all.  Others are read only to get there.
         offline: whether the kept timestamp does, while it is valid, when the server does not answer.
         clock: gives the time, aware.
+
+    `open_reader` is the short way to one.
+
+    Examples:
+        >>> reader = trust.Reader(image.gun, server, trust.FileCache("kept"), offline=True)
+        >>> reader.refresh().lookup("1").signers
+        ('alice',)
     """
 
     def __init__(
@@ -98,12 +138,22 @@ class Reader:
         self._last: Collection | None = None
 
     def refresh(self) -> Collection:
-        """Ask the server for the newest state, verify it and return it.
+        """Ask the server for the newest state and verify it (NOTARY_V1 §6.3).
+
+        Returns:
+            The verified state; the same object as before if nothing has changed.
 
         Raises:
             UntrustedError: it is not to be believed; the subclass says why.
             NotFoundError: the server has no trust data for the GUN.
+            UnauthorizedError: the server wants other credentials.
             UnavailableError: the server does not answer.
+
+        Examples:
+            >>> reader = trust.open_reader(image.gun, ca=ca, credentials=login, root_keys=["0" * 64])
+            >>> reader.refresh()
+            Traceback (most recent call last):
+            trust.errors.PinError: could not validate the path to a trusted root: ...
         """
         now = self._clock()
         root = self._trusted_root(now)

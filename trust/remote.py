@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """HTTP to a notary server: metadata in and out, nothing believed (NOTARY_V1 §2, §5.1).
 
-    server = NotaryServer("https://localhost:5000", ca=Path("var/ca/ca.crt"), credentials=("alice", password))
+    server = NotaryServer("https://localhost:5000", ca="var/ca/ca.crt", credentials=("alice", password))
     server.fetch(Gun("localhost:5000/library/app"), "timestamp", limit=2**20)
     server.publish(gun, {RoleName("targets/releases"): data})
 
@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -30,14 +29,20 @@ from trust.errors import (
 )
 from trust.keys import NotaryKey
 from trust.names import Gun, RoleName
-from trust.site import SMALL, Answer, Site, read
+from trust.site import SMALL, Answer, Paths, Site, read
 
 #: What one may do with a collection: the actions of a token's scope.
 _PULL, _PUSH, _ALL = "pull", "push,pull", "*"
 
 
 class RefusedPublishError(InvalidError):
-    """The server refuses what was published; the message is its own."""
+    """The server refuses what was published; the message is its own (NOTARY_V1 §3.1).
+
+    Examples:
+        >>> server.publish(image.gun, {trust.TARGETS: b"{}"})
+        Traceback (most recent call last):
+        trust.remote.RefusedPublishError: https://localhost:5000 refuses to publish localhost:5000/library/app: ...
+    """
 
 
 class NotaryServer:
@@ -45,42 +50,53 @@ class NotaryServer:
 
     Args:
         url: its base address; metadata is below `<url>/v2/<gun>/_trust/tuf/`.
-        ca: PEM file of the CA that its certificate must come from, or several; None: the system's.
+        ca: PEM file, or files, of the CAs that its certificate must come from; None: the system's.
         credentials: user and password for the token realm; the user `<token>` has an identity token for password.
         token: gives a bearer token for a GUN without asking a realm; it wins over `credentials`.
         timeout: seconds to wait for a connection, and between bytes.
 
     Raises:
-        InvalidError: the address is not http(s), or the CA file cannot be read.
+        InvalidError: the address is not http(s), or a CA file cannot be read.
+
+    Examples:
+        >>> server = trust.NotaryServer("https://localhost:5000", ca="var/ca/ca.crt", credentials=login)
+        >>> len(server.fetch(image.gun, "root", limit=2**20)) > 1000
+        True
     """
 
     def __init__(
         self,
         url: str,
         *,
-        ca: Path | Sequence[Path] | None = None,
+        ca: Paths | None = None,
         credentials: tuple[str, str] | None = None,
         token: Callable[[Gun], str] | None = None,
         timeout: float = 10.0,
     ) -> None:
-        files = (ca,) if isinstance(ca, Path) else tuple(ca or ())
-        self._site = Site(url, ca=files, credentials=credentials, timeout=timeout)
+        self._site = Site(url, ca=ca, credentials=credentials, timeout=timeout)
         self.url = self._site.url
         self._token = token
 
     def fetch(self, gun: Gun, name: str, limit: int) -> bytes:
-        """The file `<name>.json` of a collection.
+        """A file of a collection (NOTARY_V1 §2.1); nothing is verified.
 
         Args:
             gun: the collection.
             name: a role, `<role>.<sha256>` or `<version>.<role>`.
             limit: the most bytes to take.
 
+        Returns:
+            The file's bytes.
+
         Raises:
             NotFoundError: the server has no such file.
             SizeError: it is longer than `limit`.
             UnauthorizedError: the server wants other credentials.
             UnavailableError: no answer, or one that says nothing.
+
+        Examples:
+            >>> trust.parse(trust.ROOT, server.fetch(image.gun, "1.root", limit=2**20)).signed.version
+            1
         """
         with self._request("GET", gun, f"{quote(name, safe='/')}.json", _PULL) as answer:
             if answer.status == 404:
@@ -104,6 +120,12 @@ class NotaryServer:
             UnauthorizedError: the server wants other credentials.
             DeniedError: this user may not publish here.
             UnavailableError: no answer, or one that says nothing.
+
+        Examples:
+            >>> releases = server.fetch(image.gun, "targets/releases", limit=2**20)
+            >>> server.publish(image.gun, {trust.RELEASES: releases})
+            Traceback (most recent call last):
+            trust.errors.ConflictError: https://localhost:5000 has a newer version of ...
         """
         boundary = secrets.token_hex(30)
         body = b"".join(
@@ -119,34 +141,65 @@ class NotaryServer:
             self._check(answer, gun, "publish")
 
     def key(self, gun: Gun, role: RoleName) -> NotaryKey:
-        """The key with which the server signs `role`, timestamp or snapshot; made if there is none (§2.3).
+        """The key with which the server signs timestamp or snapshot; made if there is none (NOTARY_V1 §2.3).
+
+        Args:
+            gun: the collection.
+            role: timestamp or snapshot.
+
+        Returns:
+            The public key.
 
         Raises:
             UnauthorizedError: the server wants other credentials.
             DeniedError: this user may not have it.
             UnavailableError: no answer, or something else than a key.
+
+        Examples:
+            >>> server.key(image.gun, trust.TIMESTAMP).keyid in collection.root.signed.roles["timestamp"].keyids
+            True
         """
         with self._request("GET", gun, f"{role}.key", _PUSH) as answer:
             return self._read_key(answer, gun, role)
 
     def rotate_key(self, gun: Gun, role: RoleName) -> NotaryKey:
-        """A new key for `role`; it is in use as soon as a root that names it is published (§2.3).
+        """A new key for timestamp or snapshot; it is in use as soon as a root names it (NOTARY_V1 §2.3).
+
+        Args:
+            gun: the collection.
+            role: timestamp or snapshot.
+
+        Returns:
+            The new public key; `Repository.rotate` also publishes the root.
 
         Raises:
             UnauthorizedError: the server wants other credentials.
             DeniedError: this user may not rotate keys.
             UnavailableError: no answer, or something else than a key.
+
+        Examples:
+            >>> server.rotate_key(image.gun, trust.TIMESTAMP).keyid in collection.root.signed.keys
+            False
         """
         with self._request("POST", gun, f"{role}.key", _ALL, b"") as answer:
             return self._read_key(answer, gun, role)
 
     def delete(self, gun: Gun) -> None:
-        """Delete all trust data of a collection; it is no error if there is none (§2.4).
+        """Delete all trust data of a collection; it is no error if there is none (NOTARY_V1 §2.4).
+
+        Args:
+            gun: the collection.
 
         Raises:
             UnauthorizedError: the server wants other credentials.
             DeniedError: this user may not delete it.
             UnavailableError: no answer, or one that says nothing.
+
+        Examples:
+            >>> server.delete(image.gun)
+            >>> server.fetch(image.gun, "root", limit=2**20)
+            Traceback (most recent call last):
+            trust.errors.NotFoundError: https://localhost:5000 does not have trust data for localhost:5000/library/app
         """
         with self._request("DELETE", gun, "", _ALL) as answer:
             self._check(answer, gun, "delete")

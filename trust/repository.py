@@ -50,20 +50,33 @@ _PAUSE = 0.5
 
 
 class MissingKeysError(NotFoundError):
-    """Keys that are needed to sign are not in the key folder."""
+    """Keys that are needed to sign are not in the key folder.
+
+    Examples:
+        >>> empty = trust.KeyFolder("empty", trust.from_environment(os.environ))
+        >>> trust.open_repository(image.gun, empty, ca=ca, credentials=login).publish(trust.Witness(trust.RELEASES))
+        Traceback (most recent call last):
+        trust.repository.MissingKeysError: targets/releases cannot be signed: 1 of these keys needed, 0 here: ...
+    """
 
 
 class Server(Source, Protocol):
-    """A server that one can publish to: `trust.remote.NotaryServer`."""
+    """A server that one can publish to: a `Source` that also takes files and has keys, as a `NotaryServer` does.
+
+    Examples:
+        >>> server: trust.Server = trust.NotaryServer(image.server_url, ca=ca, credentials=login)
+        >>> trust.Repository(image.gun, server, keys, trust.MemoryCache()).present().root.signed.version
+        1
+    """
 
     def publish(self, gun: Gun, files: Mapping[RoleName, bytes]) -> None:
-        """Send new files; see `NotaryServer.publish`."""
+        """See `NotaryServer.publish`."""
 
     def key(self, gun: Gun, role: RoleName) -> NotaryKey:
-        """The server's key for `role`."""
+        """See `NotaryServer.key`."""
 
     def rotate_key(self, gun: Gun, role: RoleName) -> NotaryKey:
-        """A new key of the server's for `role`."""
+        """See `NotaryServer.rotate_key`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +92,13 @@ class Creation:
 
     Raises:
         InvalidError: a threshold that cannot be met.
+
+    Examples:
+        >>> manifest = registry.resolve(image.repository, "1")
+        >>> other = trust.open_repository("localhost:5000/library/other", keys, ca=ca, credentials=login)
+        >>> change = trust.SignTag(keys, "1", manifest.digest, manifest.size)
+        >>> other.publish(change, create=trust.Creation(targets_keys=2))
+        Published(versions={'root': 1, 'targets': 1}, created=True)
     """
 
     root_keys: int = 1
@@ -98,8 +118,12 @@ class Published:
     """What a publish did.
 
     Attributes:
-        versions: the files that were sent; empty if nothing had to be changed.
+        versions: the files that were sent, and their versions; empty if nothing had to be changed.
         created: whether the collection is new.
+
+    Examples:
+        >>> repository.publish(trust.Witness(trust.RELEASES))
+        Published(versions={'targets/releases': 2}, created=False)
     """
 
     versions: Mapping[RoleName, int] = field(default_factory=dict)
@@ -116,6 +140,18 @@ class Repository:
         cache: what was believed before.
         pins: whom to believe first.
         clock: gives the time, aware.
+
+    Attributes:
+        gun: the collection.
+        server: where it lives.
+        keys: what is signed with.
+
+    `open_repository` is the short way to one.
+
+    Examples:
+        >>> repository = trust.Repository(image.gun, server, keys, trust.FileCache(keys.folder))
+        >>> repository.publish(trust.RevokeTag(keys, ["1"])).versions
+        {'targets/alice': 2, 'targets/releases': 2}
     """
 
     def __init__(
@@ -136,16 +172,37 @@ class Repository:
         self._clock = clock
 
     def present(self, *, revive: bool = False) -> Present:
-        """The newest state, verified; see `Present.load`."""
+        """The newest state, verified: what a publish starts from.
+
+        Args:
+            revive: whether what is there may have expired (see `Present.load`).
+
+        Returns:
+            The state.
+
+        Raises:
+            NotFoundError: the server has no trust data for the GUN.
+            UntrustedError: it is not to be believed; the subclass says why.
+            UnauthorizedError: the server wants other credentials.
+            UnavailableError: the server does not answer.
+
+        Examples:
+            >>> releases = repository.present().roles[trust.RELEASES].signed
+            >>> list(releases.targets), releases.version
+            (['1'], 1)
+        """
         return Present.load(self.gun, self.server, self._cache, self._pins, self._clock(), revive=revive)
 
     def publish(self, *changes: Change, create: Creation | None = None, revive: bool = False) -> Published:
-        """Make these changes.
+        """Make changes, sign what they touch and send it, all or nothing (NOTARY_V1 §2.2, §6.4).
 
         Args:
             changes: applied in this order.
             create: how to begin the collection if the server has none; None: that is an error.
             revive: whether what is there may have expired (see `Present.load`).
+
+        Returns:
+            What was sent.
 
         Raises:
             NotFoundError: the server has no trust data for the GUN, or a change concerns a role that does not exist.
@@ -157,6 +214,13 @@ class Repository:
             UnauthorizedError: the server wants other credentials.
             DeniedError: this user may not publish here.
             UnavailableError: the server does not answer.
+
+        Examples:
+            >>> manifest = registry.resolve(image.repository, "2")
+            >>> done = repository.publish(
+            ...     trust.RevokeTag(keys, ["1"]), trust.SignTag(keys, "2", manifest.digest, manifest.size))
+            >>> done.versions
+            {'targets/alice': 2, 'targets/releases': 2}
         """
         refusal: Exception | None = None
         before: tuple[int, ...] | None = None
@@ -182,7 +246,7 @@ class Repository:
         raise AssertionError("the last attempt returns or raises")
 
     def rotate(self, role: RoleName, *, server: bool = False, keys: Iterable[NotaryKey] = ()) -> Published:
-        """Replace the keys of `role`, and publish that.
+        """Replace the keys of a role, and publish that (NOTARY_V1 §6.4).
 
         Args:
             role: root, targets, snapshot or timestamp.
@@ -191,9 +255,18 @@ class Repository:
                 many are made as there were.  Replaced keys of targets and snapshot are deleted from
                 the folder (NOTARY_V1 §6.4).
 
+        Returns:
+            What was sent.
+
         Raises:
             InvalidError: such a key cannot be there.
             TrustError: as for `publish`.
+
+        Examples:
+            >>> repository.rotate(trust.TARGETS).versions
+            {'root': 2, 'targets': 2}
+            >>> repository.rotate(trust.SNAPSHOT, server=True).versions
+            {'root': 3}
         """
         if server != (role == TIMESTAMP) and role != SNAPSHOT:
             raise InvalidError(f"the {role} key is {'never' if server else 'always'} the server's")
@@ -217,7 +290,20 @@ class Repository:
         return done
 
     def can_sign(self, delegator: Root | Targets, role: RoleName) -> bool:
-        """Whether the key folder holds enough keys for `role`."""
+        """Whether the key folder holds enough keys for a role.
+
+        Args:
+            delegator: the payload that says which keys the role has: the root's, or that of the parent.
+            role: the role.
+
+        Returns:
+            Whether it does.
+
+        Examples:
+            >>> present = repository.present()
+            >>> repository.can_sign(present.roles[trust.TARGETS].signed, trust.RELEASES)
+            True
+        """
         delegated = delegator.get_delegated_role(role)
         return len(self._held(_keys(delegator, delegated))) >= delegated.threshold
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """HTTP to a server that wants tokens: what notary servers and registries share (NOTARY_V1 §5, REGISTRY_API §6).
 
-    site = Site("https://localhost:5000", ca=(Path("var/ca/ca.crt"),), credentials=("alice", password))
+    site = Site("https://localhost:5000", ca="var/ca/ca.crt", credentials=("alice", password))
     with site.request("GET", "/v2/", scope="") as answer:
         answer.status
 
@@ -12,11 +12,11 @@ when the server is https; redirects are not followed, and proxies of the environ
 from __future__ import annotations
 
 import json
+import os
 import re
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlencode, urlsplit
 
@@ -34,6 +34,8 @@ _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
 _CLIENT = "troth"
 
 Answer = urllib3.BaseHTTPResponse
+#: One file or several, as callers name them.
+Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
 class Site:
@@ -41,7 +43,7 @@ class Site:
 
     Args:
         url: its base address.
-        ca: PEM files of CAs that its certificate must come from; none: the system's.
+        ca: PEM file, or files, of the CAs that its certificate must come from; none: the system's.
         credentials: user and password for the token realm; the user `<token>` has an identity token for password.
         timeout: seconds to wait for a connection, and between bytes.
 
@@ -53,7 +55,7 @@ class Site:
         self,
         url: str,
         *,
-        ca: Sequence[Path] = (),
+        ca: Paths | None = None,
         credentials: tuple[str, str] | None = None,
         timeout: float = 10.0,
     ) -> None:
@@ -64,12 +66,13 @@ class Site:
         self._secure = parts.scheme == "https"
         self._credentials = credentials
         self._tokens: dict[str, str] = {}
+        files = [os.fspath(ca)] if isinstance(ca, str | os.PathLike) else [os.fspath(each) for each in ca or ()]
         try:
-            context = ssl.create_default_context(cafile=str(ca[0]) if ca else None)
-            for other in ca[1:]:
-                context.load_verify_locations(str(other))
+            context = ssl.create_default_context(cafile=files[0] if files else None)
+            for other in files[1:]:
+                context.load_verify_locations(other)
         except (OSError, ssl.SSLError) as error:
-            raise InvalidError(f"the CA file {', '.join(map(str, ca))} cannot be read: {error}") from error
+            raise InvalidError(f"the CA file {', '.join(files)} cannot be read: {error}") from error
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         self._http = urllib3.PoolManager(
             ssl_context=context, timeout=timeout, retries=urllib3.Retry(total=1, redirect=0, status=0), maxsize=8

@@ -36,6 +36,14 @@ class SignTag:
         length: of the manifest.
         roles: sign into these; empty: where docker would.
         custom: what else is signed; None keeps what is signed of the same content.
+
+    `Repository.publish` raises MissingKeysError for it where there are delegations, and the keys of none that may
+    sign this tag are here.
+
+    Examples:
+        >>> manifest = registry.resolve(image.repository, "2")
+        >>> repository.publish(trust.SignTag(keys, "2", manifest.digest, manifest.size)).versions
+        {'targets/alice': 2, 'targets/releases': 2}
     """
 
     keys: KeyFolder = field(repr=False)
@@ -46,7 +54,7 @@ class SignTag:
     custom: Any = None
 
     def apply(self, draft: Draft) -> None:
-        """See `trust.changes.Change`."""
+        """See `Change.apply`."""
         custom = self.custom if self.custom is not None else self._known_custom(draft)
         for role in self.roles or signable(draft, self.keys, self.tag):
             SetTarget.of_digest(role, self.tag, self.digest, self.length, custom).apply(draft)
@@ -66,13 +74,18 @@ class RevokeTag:
     Attributes:
         keys: what can be signed with.
         tags: which; None is all.
+
+    Examples:
+        >>> _ = repository.publish(trust.RevokeTag(keys, ["1"]))
+        >>> list(repository.present().roles[trust.RELEASES].signed.targets)
+        []
     """
 
     keys: KeyFolder = field(repr=False)
     tags: Sequence[str] | None = None
 
     def apply(self, draft: Draft) -> None:
-        """See `trust.changes.Change`."""
+        """See `Change.apply`."""
         for role, payload in list(draft.roles.items()):
             names = [name for name in payload.targets if self.tags is None or name in self.tags]
             if names and has_keys(draft, self.keys, role):
@@ -89,13 +102,17 @@ class RemoveSigner:
     Attributes:
         keys: what can be signed with.
         role: the signer's role, such as `targets/alice`.
+
+    Examples:
+        >>> repository.publish(trust.RemoveSigner(keys, trust.signer_role("alice"))).versions
+        {'targets': 2}
     """
 
     keys: KeyFolder = field(repr=False)
     role: RoleName
 
     def apply(self, draft: Draft) -> None:
-        """See `trust.changes.Change`."""
+        """See `Change.apply`."""
         delegated = draft.children(TARGETS).get(self.role)
         if delegated is None:
             return
@@ -110,8 +127,18 @@ class RemoveSigner:
 def signer_role(name: str) -> RoleName:
     """The role of a signer's name.
 
+    Args:
+        name: lower-case letters, digits, `-` and `_`, beginning with a letter or digit, and not `releases`.
+
+    Returns:
+        The delegation below `targets`.
+
     Raises:
         InvalidError: docker would not have such a signer.
+
+    Examples:
+        >>> trust.signer_role("alice")
+        'targets/alice'
     """
     if name == "releases" or not name or name[0] in "-_" or "/" in name:
         raise InvalidError(

@@ -86,8 +86,7 @@ class Session:
 
     def registry(self, image: Image) -> Registry:
         """The registry of an image."""
-        host = "registry-1.docker.io" if image.host == "docker.io" else image.host
-        return Registry(f"https://{host}", ca=self._authorities(image.host), credentials=self.login(image.host))
+        return Registry(image.registry_url, ca=self._authorities(image.host), credentials=self.login(image.host))
 
     def reader(self, gun: Gun) -> Reader:
         """Reads and verifies a collection."""

@@ -15,22 +15,18 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-
 from trust.ca import write_file
 from trust.changes import Delegate
 from trust.cli.exits import NOT_SIGNED, SIGNED, guarded
 from trust.cli.session import Session, add_folder_options, add_server_options
 from trust.cli.signing import confirmed
 from trust.cli.verifying import table
-from trust.errors import ConflictError, FormatError, InvalidError, NotFoundError
+from trust.errors import ConflictError, InvalidError, NotFoundError
 from trust.images import Image
-from trust.keyfiles import public_pem, read_public
-from trust.keys import NotaryKey, certificate_key, generate_private
+from trust.keyfiles import public_pem
+from trust.keys import NotaryKey, generate_private
 from trust.names import RELEASES, TARGETS
+from trust.publickeys import read_public_key
 from trust.repository import Creation
 from trust.tags import RemoveSigner, keys_of, signer_role
 
@@ -88,25 +84,11 @@ def public_key(path: Path) -> NotaryKey:
         InvalidError: there is none that may sign.
     """
     try:
-        kind, body = read_public(path.read_bytes())
+        return read_public_key(path.read_bytes())
     except OSError as error:
         raise InvalidError(f"{path} cannot be read: {error.strerror}") from error
-    try:
-        if kind == "CERTIFICATE":
-            pem = x509.load_der_x509_certificate(body).public_bytes(serialization.Encoding.PEM)
-            return certificate_key(pem)
-        key = serialization.load_der_public_key(body)
-        if isinstance(key, ed25519.Ed25519PublicKey):
-            raw = key.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
-            return NotaryKey.from_public("ed25519", raw)
-        spki = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-        keytype = {ec.EllipticCurvePublicKey: "ecdsa", rsa.RSAPublicKey: "rsa"}
-        name = next((name for cls, name in keytype.items() if isinstance(key, cls)), "")
-        found = NotaryKey.from_public(name, spki)
-        found.public_key  # noqa: B018  # checks kind, curve and size
-    except (ValueError, UnsupportedAlgorithm, FormatError) as error:
-        raise InvalidError(f"{path} holds no key that may sign: {error}") from error
-    return found
+    except InvalidError as error:
+        raise InvalidError(f"{path}: {error}") from error
 
 
 def _add(options: argparse.Namespace) -> int:
