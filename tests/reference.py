@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The part of the documentation that is made from code.
 
-python tests/reference.py          writes docs/reference/settings.md anew
+python tests/reference.py          writes docs/reference/settings.md and docs/reference/trust anew
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 import registry.settings
 import server.settings
 import signer.settings
+import trustreference
 from trust.settings import table
 
 SETTINGS = Path(__file__).parent.parent / "docs" / "reference" / "settings.md"
@@ -38,3 +39,6 @@ def settings() -> str:
 
 if __name__ == "__main__":
     SETTINGS.write_text(settings(), encoding="utf-8")
+    trustreference.FOLDER.mkdir(exist_ok=True)
+    for path, text in trustreference.pages().items():
+        path.write_text(text, encoding="utf-8")

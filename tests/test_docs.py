@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 
 import reference
+import trust
+import trustreference
 
 ROOT = Path(__file__).parent.parent
 _LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
@@ -14,6 +16,15 @@ _LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
 
 def test_the_settings_reference_is_what_the_code_says() -> None:
     assert reference.SETTINGS.read_text(encoding="utf-8") == reference.settings(), "run: python tests/reference.py"
+
+
+def test_the_librarys_reference_is_what_the_docstrings_say() -> None:
+    written = {path: path.read_text(encoding="utf-8") for path in trustreference.FOLDER.glob("*.md")}
+    assert written == trustreference.pages(), "run: python tests/reference.py"
+
+
+def test_the_librarys_reference_tells_every_public_name_once() -> None:
+    assert sorted(name for subject in trustreference.SUBJECTS for name in subject.names) == sorted(trust.__all__)
 
 
 def test_every_relative_link_leads_somewhere() -> None:

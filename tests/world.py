@@ -74,7 +74,7 @@ class World:
         self._tokens = tokens
         both: dict[str, Any] = {"hosts": settings.pop("hosts", (HOST,))}
         if tokens:
-            both |= {"token_certificate": certificate, "token_realm": f"https://{HOST}/auth/token"}
+            both |= {"token_certificate": certificate, "token_realm": f"https://{both['hosts'][0]}/auth/token"}
             settings = {"token_key": key} | settings
         self.server = NotaryServer(folder, keys=keys, **both)
         self.source = Wire(self)

@@ -18,8 +18,8 @@ from typing import Any
 from tuf.api.metadata import Root, Snapshot, Targets
 
 from trust.cache import Cache
-from trust.changes import Draft
 from trust.chain import check_described, check_fresh, check_root, check_signatures, check_version
+from trust.changes import Draft
 from trust.errors import NotFoundError, RollbackError, RotationError, SignatureError, UnavailableError, UntrustedError
 from trust.metadata import (
     NotaryMetadata,
