@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 
 import griffe
@@ -44,8 +45,12 @@ class Item:
 
     @property
     def docstring(self) -> str:
-        """The text, or nothing."""
-        return self.node.docstring.value if self.node.docstring else ""
+        """The text, or nothing; of a constant, the comment above it that begins with `#:`."""
+        if self.node.docstring:
+            return self.node.docstring.value
+        lines = self.node.filepath.read_text(encoding="utf-8").splitlines()[: (self.node.lineno or 1) - 1]
+        above = list(takewhile(lambda line: line.startswith("#:"), reversed(lines)))
+        return "\n".join(line.removeprefix("#:").strip() for line in reversed(above))
 
     @property
     def see(self) -> str:
@@ -56,7 +61,8 @@ class Item:
     @property
     def parts(self) -> list[griffe.DocstringSection]:
         """The docstring's parts, in their order."""
-        return griffe.parse(self.node.docstring, "google", **_OPTIONS) if self.node.docstring else []
+        docstring = self.node.docstring or griffe.Docstring(self.docstring)
+        return griffe.parse(docstring, "google", **_OPTIONS) if docstring.value else []
 
     @property
     def sections(self) -> dict[str, griffe.DocstringSection]:

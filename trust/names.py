@@ -135,9 +135,13 @@ class RoleName(str):
 
 
 TOP_LEVEL = ("root", "targets", "snapshot", "timestamp")
+#: Names the keys of all top-level roles.
 ROOT = RoleName("root")
+#: Signs tags where there are no delegations, and says who the delegations are.
 TARGETS = RoleName("targets")
+#: Says which files belong together.
 SNAPSHOT = RoleName("snapshot")
+#: Says which snapshot is the newest; signed anew by the server all the time.
 TIMESTAMP = RoleName("timestamp")
 #: The delegation that docker signs tags into and believes first (NOTARY_V1 §6.6).
 RELEASES = RoleName("targets/releases")

@@ -34,7 +34,7 @@ _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
 _CLIENT = "troth"
 
 Answer = urllib3.BaseHTTPResponse
-#: One file or several, as callers name them.
+#: One file or several, by path.
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
