@@ -20,7 +20,9 @@ def test_the_settings_reference_is_what_the_code_says() -> None:
 
 def test_the_librarys_reference_is_what_the_docstrings_say() -> None:
     written = {path: path.read_text(encoding="utf-8") for path in trustreference.FOLDER.glob("*.md")}
-    assert written == trustreference.pages(), "run: python tests/reference.py"
+    made = trustreference.pages()
+    stale = sorted(path.name for path in written.keys() | made.keys() if written.get(path) != made.get(path))
+    assert not stale, "run: python tests/reference.py"
 
 
 def test_the_librarys_reference_tells_every_public_name_once() -> None:
