@@ -12,18 +12,16 @@ several tests run at once, so `localhost:5000` becomes the port that was free.
 
 from __future__ import annotations
 
-import os
 import shutil
 import ssl
 import threading
 from collections.abc import Callable, Iterable
-from contextlib import chdir
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from unittest import mock
 
+import pytest
 from sqlalchemy import func, select
 from werkzeug.serving import WSGIRequestHandler, make_server
 
@@ -64,41 +62,43 @@ class DemoSite:
         folder: empty.
 
     Attributes:
+        folder: where a reader of the documentation stands.
         host: where it listens.
         root_key: the ID of the root key.
         environment: what a shell in front of it has set.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._stack: list[Any] = []
+        self.folder, site = folder / "reader", folder / "site"
+        site.mkdir()
+        self._process = pytest.MonkeyPatch()
         now = datetime.now(UTC)
         authority = Authority(new_authority("example CA", now))
         pair = authority.issue("localhost", ["localhost"], server=True, client=False, now=now)
-        pair.write(folder / "tls.crt", folder / "tls.key")
-        (folder / "var/ca").mkdir(parents=True)
-        (folder / "var/ca/ca.crt").write_bytes(authority.certificate_pem)
-        (folder / "var/admin-password").write_text(f"{PASSWORD}\n")
+        pair.write(site / "tls.crt", site / "tls.key")
+        (self.folder / "var/ca").mkdir(parents=True)
+        (self.folder / "var/ca/ca.crt").write_bytes(authority.certificate_pem)
+        (self.folder / "var/admin-password").write_text(f"{PASSWORD}\n")
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(folder / "tls.crt", folder / "tls.key")
+        context.load_cert_chain(site / "tls.crt", site / "tls.key")
         self._http = make_server(
             "127.0.0.1", 0, self._answer, threaded=True, request_handler=_Quiet, ssl_context=context
         )
         self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.01})
         self.host = f"localhost:{self._http.server_port}"
         self.environment = {
-            "HOME": str(folder / "home"),
+            "HOME": str(self.folder / "home"),
             "DOCKER_CONTENT_TRUST_ROOT_PASSPHRASE": PASSPHRASE,
             "DOCKER_CONTENT_TRUST_REPOSITORY_PASSPHRASE": PASSPHRASE,
         }
-        self.world = World(folder, hosts=(self.host,))
+        self.world = World(site, hosts=(self.host,))
         self.world.now = now
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self._stack = [chdir(self.folder), mock.patch.dict(os.environ, self.environment)]
-        for each in self._stack:
-            each.__enter__()
+        self._process.chdir(self.folder)
+        for name, value in self.environment.items():
+            self._process.setenv(name, value)
         self.world.add_user("admin", is_admin=True)
         for tag in ("1", "2"):
             self.world.push_image("library/app", tag, seed=tag)
@@ -112,8 +112,7 @@ class DemoSite:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for each in reversed(self._stack):
-            each.__exit__(kind, error, trace)
+        self._process.undo()
         self._http.shutdown()
         self._thread.join()
         self._http.server_close()
