@@ -17,6 +17,7 @@ from typing import Any
 from tuf.api.metadata import Root, Snapshot, TargetFile, Targets, Timestamp
 
 from trust.errors import ExpiredError, NotFoundError, UntrustedError
+from trust.keys import NotaryKey
 from trust.metadata import NotaryMetadata
 from trust.names import RELEASES, TARGETS, Gun, RoleName
 
@@ -180,6 +181,34 @@ class Collection:
                 if role in roles and matches(file.hashes, hashes) and self._file(role, name) is not None:
                     return True
         return False
+
+    def keys(self, role: RoleName) -> tuple[NotaryKey, ...]:
+        """The keys that may sign a role, as the root or the delegating role says (NOTARY_V1 §1.7).
+
+        Args:
+            role: a top-level role or a delegation.
+
+        Returns:
+            The public keys; those of root are certificates.
+
+        Raises:
+            NotFoundError: nobody delegates this role.
+
+        Examples:
+            >>> [key.canonical_id for key in collection.keys(trust.ROOT)] == ["3f1c…"]
+            True
+            >>> collection.keys(trust.RELEASES) == collection.keys(trust.signer_role("alice"))
+            True
+            >>> collection.keys(trust.signer_role("bob"))
+            Traceback (most recent call last):
+            trust.errors.NotFoundError: there is no role targets/bob
+        """
+        try:
+            above: Root | Targets = self.roles[role.parent].signed if role.is_delegation else self.root.signed
+            found = [above.get_key(keyid) for keyid in above.get_delegated_role(role).keyids]
+        except (KeyError, ValueError) as error:
+            raise NotFoundError(f"there is no role {role}", detail={"gun": self.gun, "role": role}) from error
+        return tuple(key for key in found if isinstance(key, NotaryKey))
 
     @cached_property
     def _by_hash(self) -> dict[tuple[str, str], list[tuple[RoleName, str, TargetFile]]]:
