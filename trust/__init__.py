@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""troth's library: read and verify the trust data of Docker Content Trust (Notary v1).
+"""troth's library: read, verify and sign the trust data of Docker Content Trust (Notary v1).
 
     import trust
 
