@@ -15,7 +15,7 @@ from registry.errors import BlobUnknownError, NameUnknownError, RangeInvalidErro
 from registry.repositories import exists_repository
 from registry.storage.base import Storage
 from registry.views.gate import Gate
-from registry.views.routes import GATED, expose
+from registry.views.routes import GATED, bare, expose
 from trust.names import Digest, RepositoryName
 from trust.web.database import Database
 
@@ -72,7 +72,7 @@ class BlobViews:
         """Take a blob out of a repository."""
         self._gate.deleter(repository)
         self._database.transact(lambda session: release_blob(session, repository, digest))
-        return Response(status=202)
+        return bare(202)
 
     def _find(self, repository: RepositoryName, digest: Digest) -> StoredBlob:
         with self._database.read() as session:

@@ -23,7 +23,7 @@ from registry.repositories import (
 )
 from registry.views.bodies import whole
 from registry.views.gate import Gate
-from registry.views.routes import GATED, expose, parse_tag
+from registry.views.routes import GATED, bare, expose, parse_tag
 from trust.names import Digest, RepositoryName, Tag
 from trust.web.database import Database
 
@@ -102,7 +102,7 @@ class ManifestViews:
                 now=self._clock(),
             )
         )
-        response = Response(status=201)
+        response = bare(201)
         response.headers["Location"] = f"/v2/{repository}/manifests/{digest}"
         response.headers["Docker-Content-Digest"] = digest
         if manifest.subject:
@@ -124,7 +124,7 @@ class ManifestViews:
                 delete_tag(session, repository, reference, actor=grant.subject, now=self._clock())
 
         self._database.transact(work)
-        return Response(status=202)
+        return bare(202)
 
 
 def _digest(data: bytes, algorithm: str) -> Digest:

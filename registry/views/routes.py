@@ -63,6 +63,13 @@ def endpoints(app: Flask) -> dict[str, str]:
     return cast(dict[str, str], app.extensions[_KEY])
 
 
+def bare(status: int) -> Response:
+    """An answer with headers alone; it has no Content-Type, where Werkzeug would call nothing text/html."""
+    response = Response(status=status)
+    del response.headers["Content-Type"]
+    return response
+
+
 def parse_repository(text: str) -> RepositoryName:
     """The name of a repository.
 

@@ -18,7 +18,7 @@ from registry.repositories import ensure_repository
 from registry.uploads import Upload, Uploads
 from registry.views.bodies import chunk
 from registry.views.gate import Gate
-from registry.views.routes import expose, parse_digest, parse_repository
+from registry.views.routes import bare, expose, parse_digest, parse_repository
 from trust.names import Digest, RepositoryName
 from trust.tokens import Grant
 from trust.web.database import Database
@@ -67,7 +67,7 @@ class UploadViews:
             raise DigestInvalidError(f"the digest's algorithm must be one of {', '.join(ALGORITHMS)}")
         upload = self._uploads.start(repository, algorithm, grant.subject)
         if digest is None:
-            return _located(Response(status=202), repository, upload)
+            return _located(bare(202), repository, upload)
         try:
             self._uploads.finish(repository, upload.id, digest, chunk())
         except Exception:
@@ -79,12 +79,12 @@ class UploadViews:
     def status(self, repository: RepositoryName, upload: str) -> Response:
         """Tell how far an upload is."""
         self._gate.writer(repository)
-        return _located(Response(status=204), repository, self._uploads.find(repository, upload))
+        return _located(bare(204), repository, self._uploads.find(repository, upload))
 
     def append(self, repository: RepositoryName, upload: str) -> Response:
         """Take a chunk."""
         self._gate.writer(repository)
-        return _located(Response(status=202), repository, self._uploads.append(repository, upload, chunk()))
+        return _located(bare(202), repository, self._uploads.append(repository, upload, chunk()))
 
     def finish(self, repository: RepositoryName, upload: str) -> Response:
         """Take the last chunk and close the upload."""
@@ -97,7 +97,7 @@ class UploadViews:
         """Forget an upload."""
         self._gate.writer(repository)
         self._uploads.cancel(repository, upload)
-        return Response(status=204)
+        return bare(204)
 
     def _mount(self, grant: Grant, repository: RepositoryName, digest: Digest, source: RepositoryName | None) -> bool:
         with self._database.read() as session:
@@ -133,7 +133,7 @@ def _located(response: Response, repository: RepositoryName, upload: Upload) -> 
 
 
 def _created(repository: RepositoryName, digest: Digest) -> Response:
-    response = Response(status=201)
+    response = bare(201)
     response.headers["Location"] = f"/v2/{repository}/blobs/{digest}"
     response.headers["Docker-Content-Digest"] = digest
     return response

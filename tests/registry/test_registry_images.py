@@ -182,6 +182,27 @@ def test_the_limit_counts_bytes_and_believes_no_header(site: Site) -> None:
     assert Counted.taken < 32 << 20  # the limit, and what is drained so that the client reads the answer
 
 
+def test_an_answer_without_a_body_has_no_content_type(site: Site) -> None:
+    # REGISTRY_API §2: rows 4a, 5, 6, 7a, 9, 10, 13 and 14 answer with headers alone.
+    begun = site.start(APP)
+    location = begun.headers["Location"]
+    appended = site.send("PATCH", location, b"config")
+    asked = site.send("GET", location)
+    finished = site.send("PUT", f"{location}?digest={digest_of(b'config')}")
+    mounted = site.client.post(
+        f"/v2/other/app/blobs/uploads/?mount={digest_of(b'config')}&from={APP}", headers=site.push(APP, "other/app")
+    )
+    pushed = site.put_manifest(APP, "1", image_manifest(b"config", []))
+    untagged = site.send("DELETE", f"/v2/{APP}/manifests/1")
+    deleted = site.send("DELETE", f"/v2/other/app/blobs/{digest_of(b'config')}")
+    cancelled = site.send("DELETE", site.start(APP).headers["Location"])
+    answers = [begun, appended, asked, finished, mounted, pushed, untagged, deleted, cancelled]
+    assert [answer.status_code for answer in answers] == [202, 202, 204, 201, 201, 201, 202, 202, 204]
+    for answer in answers:
+        assert answer.data == b""
+        assert "Content-Type" not in answer.headers
+
+
 def test_an_unknown_manifest_is_404(site: Site) -> None:
     site.push_image(APP, "1")
     for reference in ("2", digest_of(b"other")):
