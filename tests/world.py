@@ -53,6 +53,7 @@ class World:
 
     Args:
         folder: empty.
+        now: where the clock stands at first.
         tokens: whether anybody needs a token; without, everybody may do everything.
         keys: another home of the server's keys than this process's memory.
         settings: those of the registry that differ from the defaults.
@@ -65,9 +66,11 @@ class World:
         manifests: every manifest that was pushed.
     """
 
-    def __init__(self, folder: Path, *, tokens: bool = True, keys: KeyStore | None = None, **settings: Any) -> None:
+    def __init__(
+        self, folder: Path, now: datetime = NOW, *, tokens: bool = True, keys: KeyStore | None = None, **settings: Any
+    ) -> None:
         self.folder = folder
-        pair = self_signed("token", NOW)
+        pair = self_signed("token", now)
         certificate, key = folder / "token.crt", folder / "token.key"
         pair.write(certificate, key)
         self._issuer = Issuer(pair.key_pem, pair.certificate_pem, "troth", "troth")
@@ -76,7 +79,7 @@ class World:
         if tokens:
             both |= {"token_certificate": certificate, "token_realm": f"https://{both['hosts'][0]}/auth/token"}
             settings = {"token_key": key} | settings
-        self.server = NotaryServer(folder, keys=keys, **both)
+        self.server = NotaryServer(folder, now, keys=keys, **both)
         self.source = Wire(self)
         self.settings = Settings(
             database_url=f"sqlite:///{folder}/registry.db",

@@ -3,7 +3,7 @@
 
 `tests/fixtures/captures` holds what the original server answered, with its memory store and with PostgreSQL, to one
 sequence of requests on one collection.  We make the same sequence and compare status, code, detail and headers.  A
-detail may be added where the reference has none; where we mean to differ, `OURS` says so.
+detail may be added where the reference has none; where we mean to differ, `parity.CASES` says so.
 """
 
 from __future__ import annotations
@@ -19,22 +19,15 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
+from captures import CAPTURES
 from collection import Collection, edited, with_a_signature_by, with_another_type, without_signatures
 from notaryserver import MULTIPART, NotaryServer, multipart, tuf
+from parity import CASES, DIFFERENCES
 from trust.keys import NotarySigner, generate_private
 
-CAPTURES = Path(__file__).parent.parent / "fixtures" / "captures"
 GUN = "lab/err"
 _OTHER_GUN = re.compile(r"lab/err[0-9a-f]+")
 _HEX = re.compile(r"[0-9a-f]{64}")
-
-#: Where we answer otherwise, and why.
-OURS = {
-    "GET 0.root.json": 404,  # NOTARY_V1 §2: no version is 0; only PostgreSQL's store gives the newest
-    "HEAD root.json": 200,  # HEAD answers as GET does
-    "metrics": 404,  # not served yet
-    "changefeed -1 (reverse)": 200,  # the memory store closes the connection
-}
 
 Step = Callable[[], TestResponse]
 
@@ -146,7 +139,7 @@ def steps(server: NotaryServer) -> Iterator[tuple[str, Step]]:
 
 @pytest.mark.parametrize("capture", ["errors-memory.jsonl", "errors-postgres.jsonl"])
 def test_each_captured_request_is_answered_as_the_reference_answers_it(tmp_path: Path, capture: str) -> None:
-    expected = [json.loads(line) for line in (CAPTURES / capture).read_text().splitlines()]
+    expected = [json.loads(line) for line in _lines(capture)]
     server = NotaryServer(tmp_path)
     answered: list[str] = []
     for case, step in steps(server):
@@ -154,11 +147,18 @@ def test_each_captured_request_is_answered_as_the_reference_answers_it(tmp_path:
         assert wanted["case"] == case
         response = step()
         answered.append(case)
-        status = OURS.get(case, wanted["status"])
+        _, status = CASES.get(case, ("", wanted["status"]))
         assert response.status_code == status, (case, response.data)
         if status == wanted["status"]:
             _compare(case, response, wanted)
     assert answered == [wanted["case"] for wanted in expected]
+
+
+def test_each_wanted_difference_is_one() -> None:
+    captured = [json.loads(line) for name in ("memory", "postgres") for line in _lines(f"errors-{name}.jsonl")]
+    for case, (what, status) in CASES.items():
+        assert what in DIFFERENCES
+        assert {wanted["status"] for wanted in captured if wanted["case"] == case} - {status}
 
 
 def _compare(case: str, response: TestResponse, wanted: dict[str, Any]) -> None:
@@ -193,6 +193,10 @@ def _compare_changes(case: str, response: TestResponse, body: str) -> None:
         assert our["Category"] == their["Category"], case
     if case == "gun changefeed":
         assert [r["Version"] for r in ours["records"]] == [r["Version"] for r in theirs["records"]]
+
+
+def _lines(capture: str) -> list[str]:
+    return (CAPTURES / capture).read_text().splitlines()
 
 
 def _neutral(detail: object) -> str:
