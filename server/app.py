@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 from flask import Flask, Response, request
@@ -140,6 +141,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )  # fmt: skip
     parser.add_argument("--check", action="store_true", help="say what is wrong with the settings, and end")
     parser.add_argument("-logf", help=argparse.SUPPRESS)  # Go's; without effect there, too
+    parser.add_argument("--debug", "-debug", action="store_true", help="log everything")
+    parser.add_argument("--version", "-version", action="version", version=f"{NAME} {version('troth')}")
     options = parser.parse_args(arguments)
     try:
         settings, notes = load(
@@ -147,7 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         if options.check:
             return report(NAME, find_faults(settings), [*notes, *_notes(settings)])
-        configure_logging(settings.log_level)
+        configure_logging("debug" if options.debug else settings.log_level)
         for note in notes:
             _log.warning("%s: %s", options.config, note)
         prepare(settings)

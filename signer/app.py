@@ -108,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--debug", "-debug", action="store_true", help="log everything, and allow core dumps and debuggers"
     )
-    parser.add_argument("--version", action="version", version=f"troth-signer {version('troth')}")
+    parser.add_argument("--version", "-version", action="version", version=f"troth-signer {version('troth')}")
     options = parser.parse_args(argv)
     os.umask(0o077)  # an SQLite database is for its owner
     try:

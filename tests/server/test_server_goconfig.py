@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -289,6 +291,28 @@ def test_check_finds_nothing_wrong(tmp_path: Path, capsys: pytest.CaptureFixture
     output = capsys.readouterr().out
     assert "troth-server: nothing is wrong with the settings" in output
     assert "authority" not in output
+
+
+@pytest.mark.parametrize("option", ["--version", "-version"])
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str], option: str) -> None:
+    # NOTARY_V1 §4.3, the flags
+    with pytest.raises(SystemExit) as ended:
+        main([option])
+    assert (ended.value.code, capsys.readouterr().out) == (0, f"troth-server {version('troth')}\n")
+
+
+def test_debug_logs_everything_whatever_the_file_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # NOTARY_V1 §4.3, the flags.  It does not get as far as serving: the token certificate is missing.
+    path = _working(tmp_path, self_signed("tokens", _NOW))
+    (tmp_path / "auth.pem").unlink()
+    monkeypatch.setenv("TROTH_SERVER_DATABASE_URL", f"sqlite:///{tmp_path}/server.db")
+    root = logging.getLogger()
+    before, levels = root.level, []
+    for flags in (["-debug"], []):
+        assert main(["-config", str(path), *flags]) == 1
+        levels.append(root.level)
+    root.setLevel(before)
+    assert levels == [logging.DEBUG, logging.WARNING]
 
 
 def test_check_says_that_an_authority_in_the_bundle_signs_no_tokens(

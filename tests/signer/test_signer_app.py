@@ -83,11 +83,13 @@ def test_it_does_not_start_on_a_database_that_it_cannot_write(signer: SignerProc
 
 
 def test_it_tells_its_version(signer: SignerProcess) -> None:
-    ended = signer.run("--version")
-    assert (ended.returncode, ended.stdout.split()[0]) == (0, "troth-signer")
+    for option in ("--version", "-version"):  # NOTARY_V1 §4.3, the flags
+        ended = signer.run(option)
+        assert (ended.returncode, ended.stdout.split()[0]) == (0, "troth-signer")
 
 
 def test_debuggers_of_its_user_are_kept_out() -> None:
+    # NOTARY_V1 §4.2, the end
     # Asked within the process itself: as root, nothing outside shows the difference.
     code = "import ctypes; from signer.app import _close_memory; g = ctypes.CDLL(None).prctl\n"
     code += f"print(g({_PR_GET_DUMPABLE})); _close_memory(); print(g({_PR_GET_DUMPABLE}))"

@@ -4,18 +4,60 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import multiprocessing
+import os
+import signal
 import socket
 import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
+from trust.web import verbosity
 from trust.web.app import create_base_app
-from trust.web.run import run
+from trust.web.run import configure_logging, run
 
 REQUEST = b"GET /nothing HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
-def _serve(port: int) -> None:
+def _serve(port: int, log: Path) -> None:
+    os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
+    configure_logging("warning")
     run("test", lambda: create_base_app("test"), listen=f"127.0.0.1:{port}", tls=None, workers=1, threads=2)
+
+
+@contextlib.contextmanager
+def _service(log: Path) -> Iterator[tuple[int, int]]:
+    """A service with one worker: its process and its port, once it answers."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = multiprocessing.get_context("spawn").Process(target=_serve, args=(port, log))
+    process.start()
+    assert process.pid is not None
+    try:
+        _eventually(lambda: _answers(port))
+        yield process.pid, port
+    finally:
+        process.terminate()
+        process.join(30)
+    assert process.exitcode == 0
+
+
+def _answers(port: int) -> bool:
+    try:
+        with _ask(port) as client:
+            _read(client)
+    except ConnectionError:
+        return False
+    return True
+
+
+def _eventually(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def _ask(port: int) -> socket.socket:
@@ -29,29 +71,42 @@ def _read(client: socket.socket) -> None:
     assert client.recv(65536).startswith(b"HTTP/1.1 404")
 
 
-def test_clients_that_keep_their_end_open_hold_up_nobody() -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = multiprocessing.get_context("spawn").Process(target=_serve, args=(port,))
-    process.start()
-    try:
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                with _ask(port) as client:
-                    _read(client)
-                break
-            except ConnectionError:
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
-        # If each good-bye stood in the way of the next answer for two seconds, the last would come after thirty.
+def test_clients_that_keep_their_end_open_hold_up_nobody(tmp_path: Path) -> None:
+    # If each good-bye stood in the way of the next answer for two seconds, the last would come after thirty.
+    with _service(tmp_path / "log") as (_, port), contextlib.ExitStack() as open_ends:
         begun = time.monotonic()
-        with contextlib.ExitStack() as open_ends:
-            for _ in range(16):
-                _read(open_ends.enter_context(_ask(port)))
+        for _ in range(16):
+            _read(open_ends.enter_context(_ask(port)))
         assert time.monotonic() - begun < 15
+
+
+def test_signals_raise_and_lower_what_is_logged_as_in_the_original(tmp_path: Path) -> None:
+    # NOTARY_V1 §4.3
+    log = tmp_path / "log"
+
+    def said(words: str) -> bool:
+        return log.read_text().count(words) == 2  # master and worker
+
+    with _service(log) as (master, port):
+        assert "GET /nothing" not in log.read_text()  # a warning at least
+        os.kill(master, signal.SIGUSR1)
+        _eventually(lambda: said("log level: info"))
+        assert _answers(port)
+        _eventually(lambda: log.read_text().count("GET /nothing") == 1)
+        for level in ("warning", "error"):
+            os.kill(master, signal.SIGUSR2)
+            _eventually(lambda level=level: said(f"log level: {level}"))  # type: ignore[misc]
+        assert _answers(port)
+    assert log.read_text().count("GET /nothing") == 1
+
+
+def test_no_signal_goes_beyond_the_levels_that_there_are() -> None:
+    root = logging.getLogger()
+    level = root.level
+    try:
+        for move, end in ((verbosity.more, logging.DEBUG), (verbosity.less, logging.ERROR)):
+            for _ in range(9):
+                move()
+            assert root.level == end
     finally:
-        process.terminate()
-        process.join(30)
-    assert process.exitcode is not None
+        root.setLevel(level)

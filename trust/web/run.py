@@ -20,6 +20,7 @@ from flask import Flask
 from gunicorn.app.base import BaseApplication
 
 from trust.errors import SettingsError, TrustError
+from trust.web.verbosity import Master
 from trust.web.worker import Worker
 
 _LISTEN = re.compile(r"(?:[^\s:/\[\]]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
@@ -45,7 +46,7 @@ def run(
     threads: int = 8,
     timeout: int = 120,
 ) -> None:
-    """Serve until SIGTERM or SIGINT.
+    """Serve until SIGTERM or SIGINT; SIGUSR1 and SIGUSR2 make it log more and less.
 
     Args:
         name: the service's name, for logs.
@@ -119,7 +120,8 @@ def configure_logging(level: str = "INFO") -> None:
     logging.basicConfig(
         level=level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True
     )
-    logging.getLogger("alembic").setLevel("WARNING")  # it tells its life at every start
+    for name in ("alembic", "hpack"):  # one tells its life at every start, the other whole headers
+        logging.getLogger(name).setLevel("WARNING")
 
 
 def complain(name: str, error: TrustError) -> int:
@@ -158,3 +160,9 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
 
     def load(self) -> Flask:
         return self._factory()
+
+    def run(self) -> None:
+        try:
+            Master(self).run()
+        except RuntimeError as error:  # as gunicorn does
+            raise SystemExit(f"{self._options['proc_name']}: {error}") from error

@@ -16,6 +16,8 @@ from typing import Any
 
 from gunicorn.workers.gthread import ThreadWorker
 
+from trust.web.verbosity import listen_in_worker
+
 _LIMIT = 64  # connections that a worker says good-bye to at a time
 
 
@@ -25,6 +27,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._leaving = threading.BoundedSemaphore(_LIMIT)
+
+    def init_signals(self) -> None:
+        """See gunicorn; SIGUSR1 and SIGUSR2 are ours."""
+        super().init_signals()
+        listen_in_worker()
 
     def finish_request(self, conn: Any, fs: Future[Any]) -> None:
         """See gunicorn; `conn.close` does not block here."""
