@@ -29,6 +29,21 @@ def test_the_librarys_reference_tells_every_public_name_once() -> None:
     assert sorted(name for subject in trustreference.SUBJECTS for name in subject.names) == sorted(trust.__all__)
 
 
+def test_each_section_of_the_protocol_that_clients_and_operators_see_is_named_by_a_test() -> None:
+    # §2 to §5: the HTTP API, the server's update, signer and configuration, tokens and names.
+    page = (ROOT / "docs" / "reference" / "protocol" / "NOTARY_V1.md").read_text(encoding="utf-8")
+    sections = re.findall(r"^## ([2-5]\.[0-9]+) ", page, re.MULTILINE)
+    assert len(sections) > 15
+    tests = [path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py")]
+    named = {
+        section
+        for text in tests
+        for line in re.findall(r"NOTARY_V1 .*", text)
+        for section in re.findall(r"§([0-9]+(?:\.[0-9]+)?)", line)
+    }
+    assert [section for section in ("2", *sections) if section not in named] == []
+
+
 def test_every_relative_link_leads_somewhere() -> None:
     pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
     broken = [

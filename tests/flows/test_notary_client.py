@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Debian's notary client, which verifies certificates: at notary-server's own address and at the registry's."""
+"""Debian's notary client, which verifies certificates: at notary-server's own address and at the registry's.
+
+What it asks for and says is in NOTARY_V1 §5.3, §6.5.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Views behind a `Guard`, asked through a real Flask app."""
+"""Views behind a `Guard`, asked through a real Flask app (NOTARY_V1 §5.1)."""
 
 from __future__ import annotations
 

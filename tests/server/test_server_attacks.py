@@ -436,6 +436,7 @@ def test_t18_a_delegation_that_was_taken_back_cannot_publish(server: NotaryServe
 
 
 def test_t21_after_a_deletion_a_collection_begins_anew(server: NotaryServer, collection: Collection) -> None:
+    # NOTARY_V1 §2.4
     other = server.published(GUN + "2")
     assert server.request("DELETE", f"/v2/{GUN}/_trust/tuf/").status_code == 200
     for file in ("root.json", "1.root.json", "timestamp.json", "targets.json"):

@@ -10,9 +10,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from sqlalchemy import update
 from werkzeug.test import TestResponse
 
 from notaryserver import NOW, NotaryServer, error, multipart, tuf
+from server.models import TufFileRow
 from trust.ca import self_signed
 from trust.errors import UnavailableError
 from trust.keys import NotaryKey
@@ -34,6 +36,7 @@ def server(tmp_path: Path) -> NotaryServer:
 
 
 def test_metadata_is_served_as_text_with_its_hash_as_etag(server: NotaryServer) -> None:
+    # NOTARY_V1 §2, headers
     server.published(GUN)
     for file in ("root.json", "targets.json", "snapshot.json", "timestamp.json", "1.root.json"):
         response = server.get(GUN, file)
@@ -44,6 +47,7 @@ def test_metadata_is_served_as_text_with_its_hash_as_etag(server: NotaryServer) 
 
 
 def test_t29_current_files_may_be_cached_for_minutes_and_named_ones_for_a_month(server: NotaryServer) -> None:
+    # NOTARY_V1 §2, headers
     server.published(GUN)
     digest = hashlib.sha256(server.get(GUN, "targets.json").data).hexdigest()
     for file in ("root.json", "timestamp.json", "targets.json"):
@@ -55,6 +59,7 @@ def test_t29_current_files_may_be_cached_for_minutes_and_named_ones_for_a_month(
 
 
 def test_t29_an_age_of_zero_forbids_caching(tmp_path: Path) -> None:
+    # NOTARY_V1 §2, headers
     server = NotaryServer(tmp_path, current_max_age=0, consistent_max_age=60)
     server.published(GUN)
     response = server.get(GUN, "root.json")
@@ -88,6 +93,7 @@ def test_an_unchanged_file_is_not_sent_again(server: NotaryServer) -> None:
 
 
 def test_a_successful_change_has_an_empty_answer(server: NotaryServer) -> None:
+    # NOTARY_V1 §2.2, §2.4
     collection = server.published(GUN)
     collection.targets()
     for response in (server.publish(collection, "targets"), server.request("DELETE", tuf(GUN, ""))):
@@ -110,6 +116,7 @@ def test_a_successful_change_has_an_empty_answer(server: NotaryServer) -> None:
     ],
 )  # fmt: skip
 def test_an_unknown_route_is_not_found_without_detail(server: NotaryServer, method: str, path: str) -> None:
+    # NOTARY_V1 §2, route 13; §2.7
     server.published(GUN)
     response = server.request(method, path)
     assert response.status_code == 404
@@ -120,6 +127,7 @@ def test_an_unknown_route_is_not_found_without_detail(server: NotaryServer, meth
 @pytest.mark.parametrize("method", ["PATCH", "OPTIONS", "TRACE", "PROPFIND"])
 @pytest.mark.parametrize("path", ["/", "/v2/", tuf(GUN, "root.json"), "/_notary_server/health", "/v2//x"])
 def test_other_methods_get_405_and_nothing_else(server: NotaryServer, method: str, path: str) -> None:
+    # NOTARY_V1 §2
     environ = {"REQUEST_METHOD": method}
     response = server.request("POST", path, environ_overrides=environ)
     assert (response.status_code, response.data) == (405, b"")
@@ -140,6 +148,7 @@ def test_other_methods_get_405_and_nothing_else(server: NotaryServer, method: st
     ],
 )
 def test_a_path_is_cleaned_by_a_redirect_to_the_same_host(server: NotaryServer, path: str, clean: str) -> None:
+    # NOTARY_V1 §2
     raw = {"PATH_INFO": path.replace("%2e", "."), "QUERY_STRING": "records=1"}
     response = server.request("GET", "/", environ_overrides=raw)
     assert response.status_code == 301
@@ -191,6 +200,7 @@ def test_t26_names_are_told_apart_by_case_and_to_the_last_character(server: Nota
 
 
 def test_t26_only_collections_with_an_allowed_prefix_are_served(tmp_path: Path) -> None:
+    # NOTARY_V1 §2, gun-prefix error; §2.7
     server = NotaryServer(tmp_path, gun_prefixes=("docker.io/", "reg.example.com/"))
     text = "Require GUNs with prefix: [docker.io/ reg.example.com/]"
     for gun in ("other/app", "docker.io", "docker.iox/app"):
@@ -202,11 +212,33 @@ def test_t26_only_collections_with_an_allowed_prefix_are_served(tmp_path: Path) 
 
 
 def test_a_version_is_a_number_however_it_is_written(server: NotaryServer) -> None:
+    # NOTARY_V1 §2, `<version>`; §2.1
     collection = server.published(GUN)
     for version in ("1", "01", "0001"):
         assert server.get(GUN, f"{version}.root.json").data == collection.files[RoleName("root")]
     for version in ("0", "2", "4294967297", "9" * 30, "1" + "0" * 5000):
         assert error(server.get(GUN, f"{version}.root.json")) == (404, "METADATA_NOT_FOUND", {})
+
+
+def test_metadata_of_unknown_age_has_no_date(server: NotaryServer) -> None:
+    # NOTARY_V1 §3.4: the times may be NULL in tables of the reference, which then says the year 1 (§2, headers).
+    server.published(GUN)
+    with server.database.write() as session:
+        session.execute(update(TufFileRow).values(created_at=None, updated_at=None))
+    for file in ("root.json", "1.root.json"):
+        response = server.get(GUN, file)
+        assert (response.status_code, "Last-Modified" in response.headers) == (200, False)
+        assert response.headers["Cache-Control"].startswith("public, ")
+
+
+def test_a_signer_that_is_away_gives_no_keys(tmp_path: Path) -> None:
+    # NOTARY_V1 §2.3; the reference says 500 UNKNOWN
+    server = NotaryServer(tmp_path, keys=Away())
+    for method in ("GET", "POST"):
+        for role in ("timestamp", "snapshot"):
+            status, code, detail = error(server.request(method, tuf(GUN, f"{role}.key")))
+            assert (status, code) == (503, "UNAVAILABLE")
+            assert "10.0.0.1" not in str(detail)
 
 
 # Changefeed (T25)
@@ -222,6 +254,7 @@ def feed(server: NotaryServer, query: str, gun: str = "") -> list[int]:
 
 
 def test_t25_the_changefeed_is_paged_in_both_directions(server: NotaryServer) -> None:
+    # NOTARY_V1 §2.5
     one, two = server.published("reg/one"), server.published("reg/two")
     for _ in range(3):
         for collection in (one, two):
@@ -240,8 +273,25 @@ def test_t25_the_changefeed_is_paged_in_both_directions(server: NotaryServer) ->
     assert feed(server, "records=5", "reg/on") == []
 
 
+def test_t25_a_change_says_what_was_published_or_deleted(server: NotaryServer) -> None:
+    # NOTARY_V1 §2.5
+    server.published(GUN)
+    sha256 = hashlib.sha256(server.get(GUN, "timestamp.json").data).hexdigest()
+    server.request("DELETE", tuf(GUN, ""))
+    same = f'"CreatedAt":"2026-11-24T08:00:00Z","GUN":"{GUN}"'
+    published, deleted = (
+        f'{{"ID":"1",{same},"Version":1,"SHA256":"{sha256}","Category":"update"}}',
+        f'{{"ID":"2",{same},"Version":0,"SHA256":"","Category":"deletion"}}',
+    )
+    for path in (f"/v2/{GUN}/_trust", "/v2/_trust"):
+        answer = server.request("GET", f"{path}/changefeed?records=9")
+        assert answer.text == f'{{"count":2,"records":[{published},{deleted}]}}'
+        assert server.request("GET", f"{path}/changefeed?records=9&change_id=2").text == '{"count":0,"records":[]}'
+
+
 @pytest.mark.parametrize("value", ["", "abc", "1.5", "1e3", " 1", "0x1", "1_000", "--1", "%D9%A1"])
 def test_t25_a_malformed_count_is_refused_in_the_words_of_the_reference(server: NotaryServer, value: str) -> None:
+    # NOTARY_V1 §2.5
     status, code, detail = error(server.request("GET", f"/v2/_trust/changefeed?records={value}"))
     assert (status, code) == (400, "INVALID_PARAMETERS")
     assert str(detail).startswith('invalid records parameter: strconv.ParseInt: parsing "')
@@ -256,6 +306,7 @@ def test_t25_a_count_out_of_range_is_refused(server: NotaryServer, query: str) -
 
 @pytest.mark.parametrize("value", ["abc", "1.5", "9" * 30, "-" + "9" * 30])
 def test_t25_a_malformed_change_id_is_refused(server: NotaryServer, value: str) -> None:
+    # NOTARY_V1 §2.5
     response = server.request("GET", f"/v2/_trust/changefeed?records=1&change_id={value}")
     assert error(response) == (400, "INVALID_PARAMETERS", {})
 
@@ -272,8 +323,12 @@ class Away(MemoryKeyStore):
         self.asked += 1
         raise UnavailableError("connection refused by 10.0.0.1")
 
+    def create(self, gun: Gun, role: RoleName, algorithm: str) -> NotaryKey:
+        raise UnavailableError("connection refused by 10.0.0.1")
+
 
 def test_health_names_each_hop_that_fails_and_tells_nothing_else(tmp_path: Path) -> None:
+    # NOTARY_V1 §2.6
     keys = Away()
     server = NotaryServer(tmp_path, keys=keys)
     for _ in range(3):
@@ -285,6 +340,7 @@ def test_health_names_each_hop_that_fails_and_tells_nothing_else(tmp_path: Path)
 
 
 def test_health_is_empty_when_all_is_well(server: NotaryServer) -> None:
+    # NOTARY_V1 §2.6
     response = server.request("GET", "/_notary_server/health")
     assert (response.status_code, response.data) == (200, b"{}")
 
@@ -358,6 +414,7 @@ def _is_refused(response: TestResponse, scope: str, problem: str = "") -> bool:
 def test_each_route_asks_for_its_own_scope_and_takes_nothing_less(
     guarded: Guarded, method: str, path: str, scope: str
 ) -> None:
+    # NOTARY_V1 §2, scope actions; §5.1
     assert _is_refused(guarded.request(method, path), scope)
     guarded.headers = {"Authorization": "Basic YWxpY2U6c2VjcmV0"}
     assert _is_refused(guarded.request(method, path), scope)
@@ -374,6 +431,7 @@ def test_each_route_asks_for_its_own_scope_and_takes_nothing_less(
 
 
 def test_a_refusal_lists_each_action_as_the_reference_does(guarded: Guarded) -> None:
+    # NOTARY_V1 §5.1
     status, code, detail = error(guarded.request("POST", tuf(GUN, "")))
     assert (status, code) == (401, "UNAUTHORIZED")
     assert isinstance(detail, list)
@@ -389,12 +447,14 @@ def test_a_token_for_the_repository_is_one_for_its_collection(guarded: Guarded) 
 
 
 def test_an_expired_token_is_refused(guarded: Guarded) -> None:
+    # NOTARY_V1 §5.1
     guarded.allow(f"repository:{GUN}:pull")
     guarded.now += timedelta(minutes=10)
     assert _is_refused(guarded.get(GUN, "root.json"), f"repository:{GUN}:pull", "invalid_token")
 
 
 def test_names_are_filtered_before_tokens_and_health_needs_none(tmp_path: Path) -> None:
+    # NOTARY_V1 §5.1, order; §2, route 11
     guarded = Guarded(tmp_path)
     assert error(guarded.upload("a*b", []))[:2] == (400, "INVALID_GUN")
     assert guarded.get("a*b", "root.json").status_code == 404

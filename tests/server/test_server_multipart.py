@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading uploads: the form of the Go clients, and every way in which a body can be broken (T07, T24)."""
+"""Reading uploads (NOTARY_V1 §2.2): the form of the Go clients, and every way to break a body (T07, T24)."""
 
 from __future__ import annotations
 

@@ -64,6 +64,7 @@ def walk(server: NotaryServer, collection: Collection) -> dict[str, bytes]:
 
 
 def test_a_first_publish_is_signed_for_and_can_be_read_by_walking_the_hashes(server: NotaryServer) -> None:
+    # NOTARY_V1 §3.2; §3.1, 5 and 6
     collection = server.published(GUN)
     files = walk(server, collection)
     assert files["root"] == collection.files[ROOT]
@@ -73,6 +74,7 @@ def test_a_first_publish_is_signed_for_and_can_be_read_by_walking_the_hashes(ser
 
 
 def test_server_made_files_have_the_lifetimes_and_the_form_of_the_go_programs(server: NotaryServer) -> None:
+    # NOTARY_V1 §1.2; §3.1, 5 and 6
     collection = server.published(GUN)
     snapshot = server.get(collection, "snapshot.json").data
     timestamp = server.get(collection, "timestamp.json").data
@@ -97,6 +99,7 @@ def test_each_publish_raises_the_versions_of_snapshot_and_timestamp(server: Nota
 
 
 def test_an_upload_is_kept_byte_for_byte_and_the_snapshot_names_those_bytes(server: NotaryServer) -> None:
+    # NOTARY_V1 §2.2; §3.1, the trap
     # The reference hashes a re-serialisation, and nobody can download such a file (NOTARY_V1 §3.1).
     collection = server.collection(GUN)
     odd = {
@@ -164,12 +167,14 @@ def test_a_key_made_for_another_collection_signs_nothing_here(server: NotaryServ
 
 
 def test_a_root_alone_cannot_begin_a_collection(server: NotaryServer) -> None:
+    # NOTARY_V1 §3.2; §3.1, 5
     collection = server.collection(GUN)
     collection.root()
     assert refusal(server.publish(collection, "root")) == ("ErrValidation", "targets must be loaded first")
 
 
 def test_an_empty_upload_renews_what_the_server_signs(server: NotaryServer) -> None:
+    # NOTARY_V1 §2.2
     collection = server.published(GUN)
     assert server.upload(GUN, []).status_code == 200
     assert server.file(GUN, "snapshot").signed.version == 2
@@ -178,6 +183,7 @@ def test_an_empty_upload_renews_what_the_server_signs(server: NotaryServer) -> N
 
 
 def test_a_timestamp_in_an_upload_is_ignored(server: NotaryServer) -> None:
+    # NOTARY_V1 §2.2
     collection = server.published(GUN)
     other = Collection(GUN, NOW)
     other.publish()
@@ -188,6 +194,7 @@ def test_a_timestamp_in_an_upload_is_ignored(server: NotaryServer) -> None:
 
 
 def test_rotated_server_keys_sign_from_the_publish_of_their_root_on(server: NotaryServer) -> None:
+    # NOTARY_V1 §2.3
     collection = server.published(GUN)
     for role in ("timestamp", "snapshot"):
         old = collection.keys(role)[0].keyid

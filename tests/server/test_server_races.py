@@ -82,6 +82,7 @@ def assert_consistent(server: NotaryServer, gun: str) -> None:
 
 
 def test_t19_of_twenty_publishers_of_one_version_one_wins(server: NotaryServer) -> None:
+    # NOTARY_V1 §3.4, concurrency
     collection = server.published(GUN)
     uploads = [collection.targets({"v2": b"%d" % number}, version=2) for number in range(20)]
     answers = together([partial(server.upload, GUN, [("targets", data)]) for data in uploads])

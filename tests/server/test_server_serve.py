@@ -62,6 +62,7 @@ def version(server: NotaryServer, role: str) -> int:
 
 
 def test_a_fresh_timestamp_is_served_as_it_is(server: Served) -> None:
+    # NOTARY_V1 §3.3, 3
     server.published(GUN)
     asked = server.signer.asked
     server.now += timedelta(days=6, hours=23)
@@ -101,6 +102,7 @@ def test_other_roles_and_named_files_are_served_without_renewal(server: Served) 
 
 
 def test_a_snapshot_is_renewed_at_half_of_its_life_and_named_by_a_new_timestamp(server: Served) -> None:
+    # NOTARY_V1 §3.3, 2
     server.published(GUN)
     targets = server.file(GUN, "snapshot").signed.meta["targets"].hashes
     server.now += YEAR + YEAR / 2
@@ -113,12 +115,14 @@ def test_a_snapshot_is_renewed_at_half_of_its_life_and_named_by_a_new_timestamp(
 
 
 def test_an_expired_timestamp_is_renewed(server: Served) -> None:
+    # NOTARY_V1 §3.3, 4
     server.published(GUN)
     server.now += timedelta(days=100)
     assert version(server, "timestamp") == 2
 
 
 def test_each_renewal_is_in_the_changefeed(server: Served) -> None:
+    # NOTARY_V1 §2.5, §3.3
     server.published(GUN)
     server.now += timedelta(days=8)
     version(server, "timestamp")
@@ -175,6 +179,7 @@ def short_lived(server: NotaryServer, **days: int) -> Collection:
 
 
 def test_an_expired_root_renews_nothing(server: Served) -> None:
+    # NOTARY_V1 §3.3, 4 and 5
     short_lived(server, root=10)
     server.now += timedelta(days=11)
     assert version(server, "timestamp") == 1  # still valid, so it is served
@@ -230,6 +235,7 @@ def test_of_many_readers_of_an_expired_timestamp_one_renews_and_all_get_the_same
 
 
 def test_a_reader_gets_files_that_fit_together_while_others_publish(server: Served) -> None:
+    # NOTARY_V1 §2.1
     collection = server.published(GUN)
     old = {role: server.get(GUN, f"{role}.json").data for role in ("timestamp", "snapshot", "targets")}
     collection.targets({"v2": b"x"})
@@ -252,6 +258,7 @@ def test_a_role_that_the_snapshot_does_not_name_is_not_found(server: Served) -> 
 
 
 def test_the_keys_in_use_are_given_out_until_a_root_names_others(server: Served) -> None:
+    # NOTARY_V1 §2.3
     collection = server.published(GUN)
     for role in (TIMESTAMP, SNAPSHOT):
         (used,) = collection.keys(role)

@@ -54,6 +54,7 @@ def counted(database: Database) -> Iterator[list[str]]:
 
 
 def test_the_tables_are_those_of_the_reference(database: Database) -> None:
+    # NOTARY_V1 §3.4
     found = inspect(database.engine)
     columns = {table: [column["name"] for column in found.get_columns(table)] for table in found.get_table_names()}
     assert columns == {
@@ -123,6 +124,7 @@ def test_current_costs_one_query_where_the_newest_files_are_the_current_ones(tmp
 
 
 def test_current_is_what_the_timestamp_leads_to_and_not_the_highest_version(tmp_path: Path) -> None:
+    # NOTARY_V1 §2.1
     server = NotaryServer(tmp_path)
     collection = server.published(GUN)
     with server.database.write() as session:
@@ -153,6 +155,7 @@ def test_files_are_found_by_gun_role_and_hash_together(tmp_path: Path) -> None:
 
 
 def test_versions_must_rise_and_nothing_is_kept_when_one_does_not(database: Database) -> None:
+    # NOTARY_V1 §3.1, 7; §3.4
     put(database, {ROOT: (1, b"r1"), TARGETS: (5, b"t5"), TIMESTAMP: (1, b"ts1")}, None)
     for version in (4, 5):
         with pytest.raises(VersionError):
@@ -173,6 +176,7 @@ def test_what_is_based_on_another_state_loses(database: Database, after: int | N
 
 
 def test_a_deletion_is_noted_once_and_only_if_something_was_there(database: Database) -> None:
+    # NOTARY_V1 §2.4, §2.5
     put(database, {ROOT: (1, b"r1"), TIMESTAMP: (1, b"ts1")}, None)
     put(database, {TIMESTAMP: (1, b"ts1")}, None, Gun(GUN + "2"))
     for _ in range(2):

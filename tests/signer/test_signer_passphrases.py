@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where passphrases come from, and what is not taken for one."""
+"""Where passphrases come from, and what is not taken for one (NOTARY_V1 §4.2)."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A key comes back from its seal, and from nothing else."""
+"""A key comes back from its seal, and from nothing else (NOTARY_V1 §4.2)."""
 
 from __future__ import annotations
 

@@ -94,6 +94,7 @@ def _received(connection: socket.socket) -> bytes:
 
 
 def test_tls_below_1_2_is_refused(signer: SignerProcess) -> None:
+    # NOTARY_V1 §4.1, §4.3; all services share this
     context = signer.client_context(signer.client)
     context.set_ciphers("ALL:@SECLEVEL=0")
     with pytest.warns(DeprecationWarning, match="TLSv1_1"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The keys in the signer's database: sealed, marked, forgotten, and never mixed up."""
+"""The keys in the signer's database: sealed, marked, forgotten, and never mixed up (NOTARY_V1 §4.2)."""
 
 from __future__ import annotations
 

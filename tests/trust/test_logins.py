@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Credentials are found where docker keeps them."""
+"""Credentials are found where docker keeps them (NOTARY_V1 §5.2)."""
 
 from __future__ import annotations
 

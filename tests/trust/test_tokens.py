@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scopes, tokens and challenges.  `AUTH-Ann` in a docstring is the attack that the test holds off."""
+"""Scopes, tokens and challenges (NOTARY_V1 §5.1).  `AUTH-Ann` in a docstring: the attack that the test holds off."""
 
 from __future__ import annotations
 
