@@ -112,7 +112,7 @@ def _wanted_range(digest: Digest) -> str:
 
 
 def _sent_on(link: str, digest: Digest) -> Response:
-    response = Response(status=307)
+    response = bare(307)
     response.headers["Location"] = link
     response.headers["Docker-Content-Digest"] = digest
     # The address is a right to read, given to this client for a while.

@@ -49,6 +49,7 @@ def test_what_is_signed_is_fetched_from_the_store_itself(bucket: Bucket, tmp_pat
     world.publish(APP, {"1": image})
     answer = world.blob(APP, layer)
     assert (answer.status_code, answer.headers["Docker-Content-Digest"]) == (307, layer)
+    assert "Content-Type" not in answer.headers  # there is no body
     assert answer.headers["Cache-Control"] == "no-store"
     assert answer.data == b""
     with urllib.request.urlopen(answer.headers["Location"]) as store:
