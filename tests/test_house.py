@@ -6,7 +6,7 @@ The rules:
 1. `server`, `signer` and `registry` import `trust` and never one another;
 2. `trust` imports none of them;
 3. in `trust` only `trust.web` imports Flask, SQLAlchemy or gunicorn, and only the three services import `trust.web`;
-   of `trust`, it imports errors, settings and tokens alone;
+   of `trust`, it imports errors, settings, tokens and canonical JSON alone;
 4. in `registry` the core imports no wing; `registry.app`, `registry.commands` and the wing itself do.
 """
 
@@ -87,8 +87,8 @@ def test_the_library_knows_no_web_framework_and_no_database_outside_its_web_room
 
 
 @pytest.mark.parametrize("module", [module for module in ROOMS if within(module, "trust.web")])
-def test_the_web_room_leans_on_errors_settings_and_tokens_alone(module: str) -> None:
-    allowed = ("trust.web", "trust.errors", "trust.settings", "trust.tokens")
+def test_the_web_room_leans_on_errors_settings_tokens_and_canonical_json_alone(module: str) -> None:
+    allowed = ("trust.web", "trust.errors", "trust.settings", "trust.tokens", "trust.canonical")
     ours = {name for name in IMPORTS[module] if within(name, "trust") and name in ROOMS}
     assert not [name for name in ours - {"trust"} if not any(within(name, room) for room in allowed)]
 

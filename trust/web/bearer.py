@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from flask import request
+from flask import g, request
 
 from trust.errors import UnauthorizedError
 from trust.tokens import Access, Grant, Sites, Verifier, challenge
@@ -71,6 +71,7 @@ class Guard:
             grant = self._verifier.verify(token.strip(), self._clock())
         except UnauthorizedError as error:
             raise self._refusal(error.message, access, "invalid_token") from error
+        g.actor = grant.subject  # whose token it is, whatever it grants
         if not all(grant.allows(each.type, each.name, action) for each in access for action in each.actions):
             raise self._refusal("the token does not allow this", access, "insufficient_scope")
         return grant

@@ -38,7 +38,11 @@ from sqlalchemy.orm import Session
 from trust.errors import InvalidError, SettingsError, UnavailableError
 
 R = TypeVar("R")
+#: What is done at the end of a transaction; it returns what is done once that is committed.
+Work = Callable[[Session], Callable[[], None]]
 
+#: Where a session keeps them.
+_AT_END = "troth.at_end"
 #: Seconds that SQLite's connections wait for each other.
 _PATIENCE = 30
 #: How often `transact` tries.
@@ -80,10 +84,19 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """A session whose changes are kept together at the end, or not at all."""
+        """A session whose changes are kept together at the end, or not at all.
+
+        What `at_end` was given is done last, in the same transaction.
+        """
         with self._session(write=True) as session:
             yield session
+            works: list[Work] = session.info.pop(_AT_END, [])
+            if works:
+                session.flush()
+            afterwards = [work(session) for work in works]
             session.commit()
+        for each in afterwards:
+            each()
 
     def transact(self, work: Callable[[Session], R]) -> R:
         """Do `work` within `write()`; from its beginning again if the database broke it off for another's sake.
@@ -130,6 +143,14 @@ class Database:
             if is_broken_off(error):
                 raise BrokenOffError("the database is busy; try again") from error
             raise UnavailableError(f"the database does not answer: {cause(error)}") from error
+
+
+def at_end(session: Session, work: Work) -> None:
+    """Have `work` done as the last thing before the session of a `Database.write` commits, and only if it does.
+
+    It is for locks that everybody needs: they are held for a moment only, and never while another is waited for.
+    """
+    session.info.setdefault(_AT_END, []).append(work)
 
 
 def cause(error: SQLAlchemyError) -> str:
