@@ -22,6 +22,7 @@ from registry.accounts import admin as accounts
 from registry.accounts.garant import create_garant
 from registry.enforce import Enforcer
 from registry.errors import NameUnknownError
+from registry.models import TRAIL
 from registry.notary import hand_over
 from registry.notary import source as notary_source
 from registry.policies import Mode, Policies, Policy
@@ -42,11 +43,12 @@ from trust.names import RoleName
 from trust.reader import Source
 from trust.settings import load
 from trust.tokens import Issuer, Sites, Verifier
+from trust.web import auditcommand
 from trust.web.app import create_base_app
 from trust.web.bearer import Guard
 from trust.web.database import Database
 from trust.web.migrations import upgrade
-from trust.web.run import Tls, complain, configure_logging, run
+from trust.web.run import Tls, check_tls, complain, configure_logging, run
 
 NAME = "troth-registry"
 #: Where an app keeps its `Database`, among its extensions.
@@ -108,6 +110,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     try:
         settings = load(Settings, prefix=PREFIX, path=parsed.config)
+        if parsed.command == "audit":
+            return auditcommand.run(NAME, TRAIL, settings.database_url, parsed)
         if "handler" in parsed or "trust_handler" in parsed:
             return _operate(settings, parsed)
         configure_logging(settings.log_level)
@@ -123,6 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("serve", help="serve until SIGTERM (this is done without a command, too)")
     accounts.add_commands(commands)
     trust_commands.add_commands(commands)
+    auditcommand.add_options(commands.add_parser("audit", help="print or verify the audit trail"))
     return parser
 
 
@@ -143,6 +148,8 @@ def _serve(settings: Settings) -> int:
     tls = None
     if settings.tls_certificate and settings.tls_key:
         tls = Tls(settings.tls_certificate, settings.tls_key)
+        check_tls(tls)
+    TRAIL.log_start(settings.database_url)
     run(
         NAME,
         lambda: create_app(settings),

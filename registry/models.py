@@ -6,6 +6,7 @@
                   ├─ tags                           name -> manifest
                   ├─ tag_history                    who moved which tag, when, from and to what
                   └─ uploads                        what is on its way in
+    registry_audit                                  who did what (`trust.web.audit`)
 
 Content is filed under its sha256; its sha512 is known beside it once a client has used it, and every digest that a
 client sees is in the algorithm that this client used (REGISTRY_API §2).  Races are decided by the constraints here.
@@ -34,9 +35,12 @@ from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.types import TypeEngine
 
 from registry.base import Base
+from trust.web.audit import Trail
 
 #: "sha512:" and 128 hex digits
 DIGEST_LENGTH = 135
+
+TRAIL = Trail("troth-registry", Base.metadata)
 
 
 def ascii_text(length: int) -> TypeEngine[str]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import urllib3
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, g, request
 
 from registry.errors import NameInvalidError
 from trust.errors import InvalidError, SettingsError, UnavailableError
@@ -86,6 +86,7 @@ def hand_over(url: str, ca: Path | None) -> Blueprint:
             target += "?" + request.query_string.decode("latin-1")
         headers = {name: request.headers[name] for name in _REQUEST_HEADERS if name in request.headers}
         headers["Accept-Encoding"] = "identity"
+        headers["X-Request-Id"] = g.request_id  # by it the notary server's records lead to our log
         if request.content_length is not None:
             headers["Content-Length"] = str(request.content_length)
         has_body = request.content_length or "chunked" in request.headers.get("Transfer-Encoding", "")

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from sqlalchemy import String, select
@@ -19,10 +20,12 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from registry.base import Base
 from registry.inserts import insert_or_find
-from registry.models import ascii_text
+from registry.models import TRAIL, ascii_text
 from trust.collection import DOCKER_ROLES
 from trust.errors import InvalidError
 from trust.names import Gun, RepositoryName, RoleName
+from trust.web.audit import Deed
+from trust.web.caller import Who, caller
 
 _MAX_PINS = 16
 _MAX_ROLES = 16
@@ -112,6 +115,7 @@ class Policies:
         mode: Mode | None = None,
         roles: Sequence[RoleName] | None = None,
         pins: Sequence[str] | None = None,
+        who: Who | None = None,
     ) -> Policy:
         """Set what is given; an empty list goes back to the default.
 
@@ -121,12 +125,14 @@ class Policies:
             mode: the new mode.
             roles: the roles that count.
             pins: IDs of root keys.
+            who: on whose behalf; None: whoever makes the current request, or the operator.
 
         Raises:
             InvalidError: see `Policy`.
         """
         Policy(Mode.ENFORCED, tuple(roles or DOCKER_ROLES), tuple(pins or ()))  # refused before anything is written
         find = select(PolicyRow).where(PolicyRow.repository == str(repository))
+        before = self.of(session, repository)
         row = insert_or_find(session, PolicyRow(repository=str(repository)), find)
         if mode is not None:
             row.mode = mode
@@ -135,11 +141,28 @@ class Policies:
         if pins is not None:
             row.pins = ",".join(pins) or None
         session.flush()
-        return self.of(session, repository)
+        now = self.of(session, repository)
+        _tell(session, who, repository, "policy.change", before, now)
+        return now
 
-    def reset(self, session: Session, repository: RepositoryName) -> None:
+    def reset(self, session: Session, repository: RepositoryName, *, who: Who | None = None) -> None:
         """Drop all that `repository` has of its own."""
         row = session.get(PolicyRow, str(repository))
         if row is not None:
+            before = self.of(session, repository)
             session.delete(row)
             session.flush()  # else a change in the same session would find it
+            _tell(session, who, repository, "policy.reset", before, self.default)
+
+
+def _tell(
+    session: Session, who: Who | None, repository: RepositoryName, action: str, before: Policy, now: Policy
+) -> None:
+    """Have a change recorded, with the parts that differ."""
+    pairs = {
+        name: [getattr(before, name), getattr(now, name)]
+        for name in ("mode", "roles", "pins")
+        if getattr(before, name) != getattr(now, name)
+    }
+    deed = Deed(action=action, name=repository, detail=pairs)
+    TRAIL.append(session, who or caller(), datetime.now(UTC), deed)

@@ -7,13 +7,17 @@ looked yet, nor deletion and re-creation of the trust data brings back trust on 
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from sqlalchemy import Integer, Select, delete, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from registry.base import Base
 from registry.inserts import insert_or_find
-from registry.models import ascii_text, bytes_of_any_length
+from registry.models import TRAIL, ascii_text, bytes_of_any_length
 from trust.names import Gun, RoleName
+from trust.web.audit import Deed
+from trust.web.caller import caller
 from trust.web.database import Database
 
 
@@ -65,6 +69,8 @@ class DatabaseCache:
         with self._database.write() as session:
             known = session.scalar(select(TrustFileRow.version).where(TrustFileRow.gun == gun).limit(1)) is not None
             session.execute(delete(TrustFileRow).where(TrustFileRow.gun == gun))
+            if known:
+                TRAIL.append(session, caller(), datetime.now(UTC), Deed(action="trust.forget", name=gun))
         return known
 
 

@@ -19,6 +19,7 @@ from werkzeug.routing import BaseConverter, Rule
 from server import goconfig, migrations, takeover
 from server.errors import LostRaceError, MetadataNotFoundError
 from server.health import Health
+from server.models import TRAIL
 from server.online import Online
 from server.publish import Publisher
 from server.serve import Current
@@ -31,10 +32,12 @@ from trust.keystore import KeyStore
 from trust.remotekeys import RemoteKeyStore
 from trust.settings import complaints, failures
 from trust.tokens import Sites, Verifier, authorities_in
+from trust.web import auditcommand
 from trust.web.app import create_base_app
 from trust.web.bearer import Guard
 from trust.web.database import Database
 from trust.web.migrations import upgrade
+from trust.web.refusals import Refusals
 from trust.web.run import Tls, check_tls, complain, configure_logging, report, run
 
 NAME = "troth-server"
@@ -83,6 +86,7 @@ def create_app(
         publisher=Publisher(database, online, clock, settings.max_version_jump),
         health=Health(database, keys or _signer(settings, timeout=_PROBE_TIMEOUT)),
         guard=guard,
+        refusals=Refusals(TRAIL, database, clock),
         clock=clock,
     )
     views = Views(ports)
@@ -128,12 +132,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments[:1] == ["import"]:
         return takeover.main(arguments[1:], prepare)
+    if arguments[:1] == ["audit"]:
+        return auditcommand.main(NAME, TRAIL, arguments[1:], lambda path: _load(path)[0].database_url)
     if arguments[:1] == ["serve"]:
         del arguments[0]
     parser = argparse.ArgumentParser(
         prog=NAME,
         description="Keep trust collections and sign for their freshness.",
-        epilog=f"`{NAME} import --help` tells how to take over another notary server's collections.",
+        epilog=f"`{NAME} import --help` tells how to take over another notary server's collections, "
+        f"`{NAME} audit --help` how to see who did what.",
     )
     parser.add_argument(
         "--config", "-config", type=Path, metavar="FILE",
@@ -145,9 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", "-version", action="version", version=f"{NAME} {version('troth')}")
     options = parser.parse_args(arguments)
     try:
-        settings, notes = load(
-            Settings, options.config, prefix=PREFIX, go_prefix=goconfig.GO_PREFIX, translate=goconfig.translate
-        )
+        settings, notes = _load(options.config)
         if options.check:
             return report(NAME, find_faults(settings), [*notes, *_notes(settings)])
         configure_logging("debug" if options.debug else settings.log_level)
@@ -155,17 +160,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _log.warning("%s: %s", options.config, note)
         prepare(settings)
         create_app(settings)  # what is wrong shows here, in one sentence, and not in a worker
+        if (tls := _tls(settings)) is not None:
+            check_tls(tls)
+        TRAIL.log_start(settings.database_url)
         run(
             NAME,
             lambda: create_app(settings),
             listen=settings.listen,
-            tls=_tls(settings),
+            tls=tls,
             workers=settings.workers,
             threads=settings.threads,
         )
     except TrustError as error:
         return report(NAME, complaints(error), ()) if options.check else complain(NAME, error)
     return 0
+
+
+def _load(path: Path | None) -> tuple[Settings, list[str]]:
+    return load(Settings, path, prefix=PREFIX, go_prefix=goconfig.GO_PREFIX, translate=goconfig.translate)
 
 
 def find_faults(settings: Settings) -> list[str]:

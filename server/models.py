@@ -4,6 +4,7 @@
     tuf_files         every version of every file, for ever; UNIQUE (gun, role, version) decides who was first
     changefeed        one row a timestamp that was written, one a collection that was deleted
     change_category   the two words for that
+    server_audit      who did what (`trust.web.audit`)
 
 `data` is what was uploaded or made, byte for byte, and `sha256` is over it.  A GUN is compared byte for byte in every
 database, so its column says so where the database's default is otherwise.
@@ -27,12 +28,17 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeEngine
 
+from trust.web.audit import Trail
+
 UPDATE = "update"
 DELETION = "deletion"
 
 
 class Base(DeclarativeBase):
     """The notary server's own metadata."""
+
+
+TRAIL = Trail("troth-server", Base.metadata)
 
 
 def _number() -> TypeEngine[int]:

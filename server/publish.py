@@ -12,18 +12,22 @@ so two publishers of different roles both succeed, and of two publishers of the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from datetime import datetime
 
 from tuf.api.metadata import Snapshot
 
 from server.envelope import read_version
 from server.errors import LostRaceError, VersionError
+from server.models import TRAIL
 from server.online import Online
 from server.store import Store
-from trust.metadata import NotaryMetadata, parse_snapshot
-from trust.names import SNAPSHOT, TIMESTAMP, Gun, RoleName
-from trust.update import RefusedUpdateError, check_update
+from trust.metadata import NotaryMetadata, parse_root, parse_snapshot
+from trust.names import ROOT, SNAPSHOT, TIMESTAMP, Gun, RoleName
+from trust.update import CheckedUpdate, RefusedUpdateError, check_update
+from trust.web.audit import Deed
+from trust.web.caller import Who
 from trust.web.database import BrokenOffError, Database
 
 #: How often a publisher who lost a race begins again.
@@ -49,12 +53,13 @@ class Publisher:
         self._clock = clock
         self._max_version_jump = max_version_jump
 
-    def publish(self, gun: Gun, uploads: Mapping[RoleName, bytes]) -> None:
+    def publish(self, gun: Gun, uploads: Mapping[RoleName, bytes], who: Who) -> None:
         """Publish `uploads`; none at all renews snapshot and timestamp of an existing collection.
 
         Args:
             gun: the collection.
             uploads: files by role; a timestamp among them is ignored.
+            who: on whose behalf.
 
         Raises:
             MalformedJsonError: an upload is not JSON.
@@ -66,18 +71,21 @@ class Publisher:
         versions.pop(TIMESTAMP, None)
         for _ in range(MAX_ATTEMPTS):
             try:
-                self._attempt(gun, uploads, versions)
+                self._attempt(gun, uploads, versions, who)
                 return
             except (LostRaceError, BrokenOffError):
                 continue
         raise VersionError
 
-    def _attempt(self, gun: Gun, uploads: Mapping[RoleName, bytes], versions: Mapping[RoleName, int]) -> None:
+    def _attempt(
+        self, gun: Gun, uploads: Mapping[RoleName, bytes], versions: Mapping[RoleName, int], who: Who
+    ) -> None:
         now = self._clock()
         with self._database.read() as session:
             state = _State(gun, Store(session))
             update = check_update(gun, uploads, state.current, now)
             self._check_versions(versions, state.store.newest(gun, versions))
+            replaced = _replaced_keys(update, state.current(ROOT))
         files = {role: (versions[role], data) for role, data in update.files.items()}
         root = update.root.signed
         snapshot = update.snapshot
@@ -88,7 +96,11 @@ class Publisher:
         timestamp = self._online.next_timestamp(gun, root, state.version or 0, snapshot.to_bytes(), now)
         files[TIMESTAMP] = (timestamp.signed.version, timestamp.to_bytes())
         with self._database.write() as session:
-            Store(session).put_all(gun, files, now, after=state.version)
+            hashes = Store(session).put_all(gun, files, now, after=state.version)
+            deeds = publish_deeds(gun, files, hashes, by_server=files.keys() - update.files.keys())
+            if replaced:
+                deeds = [replace(deed, detail=replaced) if deed.role == ROOT else deed for deed in deeds]
+            TRAIL.append(session, who, now, *deeds)
 
     def _check_versions(self, versions: Mapping[RoleName, int], newest: Mapping[RoleName, int]) -> None:
         """Spare the signer what the store would refuse anyway."""
@@ -100,6 +112,35 @@ class Publisher:
                     "ErrValidation",
                     f"{role} version {version} is more than {self._max_version_jump} ahead of {newest[role]}",
                 )
+
+
+def publish_deeds(
+    gun: Gun,
+    files: Mapping[RoleName, tuple[int, bytes]],
+    hashes: Mapping[RoleName, str],
+    *,
+    by_server: Collection[RoleName],
+) -> list[Deed]:
+    """What the audit trail says of stored files: `publish` for what came from outside, `sign` for what we made."""
+    return [
+        Deed(
+            action="sign" if role in by_server else "publish",
+            name=gun,
+            role=role,
+            version=files[role][0],
+            sha256=sha256,
+        )
+        for role, sha256 in hashes.items()
+    ]
+
+
+def _replaced_keys(update: CheckedUpdate, stored: bytes | None) -> dict[str, object]:
+    """The roles whose keys differ between the stored root and an uploaded one."""
+    if ROOT not in update.files or stored is None:
+        return {}
+    before, after = parse_root(stored).signed.roles, update.root.signed.roles
+    changed = [name for name in after if name not in before or set(before[name].keyids) != set(after[name].keyids)]
+    return {"new_keys": sorted(changed)} if changed else {}
 
 
 class _State:

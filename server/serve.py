@@ -25,14 +25,17 @@ from threading import Lock
 from tuf.api.metadata import Root, Snapshot, Timestamp
 
 from server.errors import LostRaceError, MetadataNotFoundError, VersionError
+from server.models import TRAIL
 from server.online import SNAPSHOT_LIFETIME, TIMESTAMP_LIFETIME, Online
+from server.publish import publish_deeds
 from server.store import Chain, Store, StoredFile
 from trust.chain import check_fresh, check_root, check_signatures
 from trust.errors import TrustError, UnavailableError
 from trust.metadata import NotaryMetadata, parse_root, parse_snapshot, parse_timestamp
 from trust.names import ROOT, SNAPSHOT, TIMESTAMP, Gun, RoleName
 from trust.update import RefusedUpdateError
-from trust.web.database import Database
+from trust.web.caller import SERVICE, Who
+from trust.web.database import BrokenOffError, Database
 
 #: How long a failed renewal is not tried again while the stored files are good.
 PAUSE = timedelta(minutes=1)
@@ -86,7 +89,7 @@ class Current:
                 return chain
             try:
                 self._renew(gun, due, now)
-            except (LostRaceError, VersionError):
+            except (LostRaceError, VersionError, BrokenOffError):
                 self._pauses.done(gun)  # read what the winner wrote
             except TrustError as error:
                 self._pauses.failed(gun, now)
@@ -132,7 +135,9 @@ class Current:
         )
         files[TIMESTAMP] = (timestamp.signed.version, timestamp.to_bytes())
         with self._database.write() as session:
-            Store(session).put_all(gun, files, now, after=due.timestamp.signed.version)
+            hashes = Store(session).put_all(gun, files, now, after=due.timestamp.signed.version)
+            # Whoever reads first after half of its life has not asked for it.
+            TRAIL.append(session, Who(SERVICE), now, *publish_deeds(gun, files, hashes, by_server=files))
 
     def _root(self, gun: Gun, snapshot: NotaryMetadata[Snapshot], now: datetime) -> NotaryMetadata[Root]:
         with self._database.read() as session:

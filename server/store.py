@@ -131,7 +131,7 @@ class Store:
 
     def put_all(
         self, gun: Gun, files: Mapping[RoleName, tuple[int, bytes]], now: datetime, *, after: int | None
-    ) -> None:
+    ) -> dict[RoleName, str]:
         """Store new versions and note the change, all or nothing.
 
         Args:
@@ -139,6 +139,9 @@ class Store:
             files: version and bytes by role; the timestamp must be among them.
             now: when this happens.
             after: version of the timestamp that was current when these were made; None if there was none.
+
+        Returns:
+            Their sha256, in hex, in the order in which they were stored.
 
         Raises:
             VersionError: a version is not higher than every stored one.
@@ -152,6 +155,8 @@ class Store:
                 raise LostRaceError("the collection has changed meanwhile")
             if any(version <= newest[role] for role, (version, _) in files.items()):
                 raise VersionError
+            ordered = sorted(files.items(), key=_order)
+            hashes = {role: hashlib.sha256(data).hexdigest() for role, (_, data) in ordered}
             rows = [
                 {
                     "created_at": _naive(now),
@@ -160,14 +165,14 @@ class Store:
                     "role": role,
                     "version": version,
                     "data": data,
-                    "sha256": hashlib.sha256(data).hexdigest(),
+                    "sha256": hashes[role],
                 }
-                for role, (version, data) in sorted(files.items(), key=_order)
+                for role, (version, data) in ordered
             ]
             self._session.execute(insert(TufFileRow), rows)
-            version, data = files[TIMESTAMP]
-            self._note(gun, UPDATE, version, hashlib.sha256(data).hexdigest(), now)
+            self._note(gun, UPDATE, files[TIMESTAMP][0], hashes[TIMESTAMP], now)
             self._session.flush()
+            return hashes
         except IntegrityError as error:
             raise LostRaceError("another writer was faster") from error
         except OperationalError as error:
@@ -175,8 +180,11 @@ class Store:
                 raise LostRaceError("another writer was faster") from error
             raise
 
-    def delete(self, gun: Gun, now: datetime) -> None:
+    def delete(self, gun: Gun, now: datetime) -> int:
         """Remove every version of every role, and note it if there was anything.
+
+        Returns:
+            How many files there were.
 
         Raises:
             LostRaceError: another writer was faster.
@@ -184,8 +192,10 @@ class Store:
         try:
             self._lock(gun)
             gone = self._session.execute(delete(TufFileRow).where(TufFileRow.gun == gun))
-            if gone.rowcount:  # type: ignore[attr-defined]  # a DELETE's result has it
+            count: int = gone.rowcount  # type: ignore[attr-defined]  # a DELETE's result has it
+            if count:
                 self._note(gun, DELETION, 0, "", now)
+            return count
         except OperationalError as error:
             if is_broken_off(error):
                 raise LostRaceError("another writer was faster") from error

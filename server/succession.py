@@ -23,7 +23,7 @@ from sqlalchemy import insert, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from server.models import ChangeRow, TufFileRow
+from server.models import TRAIL, ChangeRow, TufFileRow
 from server.origin import Origin, OriginChange, OriginFile
 from server.store import Store, StoredFile
 from trust.errors import InvalidError, NotFoundError, SizeError, TrustError
@@ -31,6 +31,8 @@ from trust.metadata import peek_version
 from trust.names import SNAPSHOT, TIMESTAMP, Gun, RoleName
 from trust.survey import Survey, survey
 from trust.takeover import EXTENDED, IMPORTED, PRESENT, REFUSED, Entry, Report
+from trust.web.audit import Deed
+from trust.web.caller import Who
 from trust.web.database import BrokenOffError, Database
 
 _log = logging.getLogger("troth.server")
@@ -148,6 +150,9 @@ class Succession:
                     self._check(session, gun, draft)
                 if self._dry_run or not self._is_wanted(draft):
                     session.rollback()
+                elif missing or changes:
+                    detail = {"files": len(missing), "changes": len(changes), "problems": len(draft.problems)}
+                    TRAIL.append(session, Who(), self._now, Deed(action="import", name=gun, detail=detail))
             draft.files = len(missing)
         except (IntegrityError, BrokenOffError):
             draft.problems.append("somebody else writes to it here at the same time; try again")

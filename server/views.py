@@ -29,6 +29,7 @@ from server.errors import (
     TooLargeError,
 )
 from server.health import Health
+from server.models import TRAIL
 from server.multipart import UploadLimits, read_upload
 from server.publish import Publisher
 from server.serve import Current
@@ -41,8 +42,11 @@ from trust.metadata import parse_root
 from trust.names import ROOT, Gun, RoleName
 from trust.tokens import Access
 from trust.web.app import JSON_TYPE
+from trust.web.audit import Deed
 from trust.web.bearer import Guard
-from trust.web.database import Database
+from trust.web.caller import caller
+from trust.web.database import BrokenOffError, Database
+from trust.web.refusals import Refusals
 
 TEXT_TYPE = "text/plain; charset=utf-8"
 
@@ -72,6 +76,7 @@ class Ports:
     publisher: Publisher
     health: Health
     guard: Guard
+    refusals: Refusals
     clock: Callable[[], datetime]
 
 
@@ -81,6 +86,8 @@ class _Route:
     pattern: re.Pattern[str]
     view: Callable[[Views, Gun, dict[str, str]], Response]
     actions: frozenset[str]
+    #: what the audit trail calls it; None: it only reads
+    action: str | None = None
     #: what a name that is not served here becomes
     refuse_gun: Callable[[object], Exception] = lambda _detail: MetadataNotFoundError()
 
@@ -107,8 +114,14 @@ class Views:
         for route in _ROUTES:
             if request.method in route.methods and (match := route.pattern.fullmatch(path)):
                 gun = self._gun(match["gun"], route)
-                self._ports.guard.require(Access("repository", gun, route.actions))
-                return route.view(self, gun, match.groupdict())
+                access = Access("repository", gun, route.actions)
+                if route.action is None:
+                    self._ports.guard.require(access)
+                    return route.view(self, gun, match.groupdict())
+                deed = Deed(action=route.action, name=gun, role=match.groupdict().get("role", ""))
+                with self._ports.refusals.noted(deed):
+                    self._ports.guard.require(access)
+                    return route.view(self, gun, match.groupdict())
         self._ports.guard.require(_CATALOG)
         if request.method == "GET" and path == "/v2/":
             return _text("{}")
@@ -121,7 +134,7 @@ class Views:
         if (request.content_length or 0) > self._limits.body:  # no need to read it
             raise TooLargeError(f"the body is longer than {self._limits.body} bytes")
         uploads = read_upload(request.stream, request.headers.get("Content-Type", ""), self._limits)
-        self._ports.publisher.publish(gun, uploads)
+        self._ports.publisher.publish(gun, uploads, caller())
         return _empty(200)
 
     def by_checksum(self, gun: Gun, path: dict[str, str]) -> Response:
@@ -160,17 +173,23 @@ class Views:
 
     def new_key(self, gun: Gun, path: dict[str, str]) -> Response:
         """POST {snapshot,timestamp}.key: a key for a rotation; nothing changes until a root names it."""
-        algorithm = self._ports.settings.key_algorithm
-        return _key(self._ports.keys.create(gun, _role(path["role"]), algorithm))
+        role = _role(path["role"])
+        key = self._ports.keys.create(gun, role, self._ports.settings.key_algorithm)
+        deed = Deed(action="key", name=gun, role=role, detail={"key_id": key.keyid, "algorithm": key.keytype})
+        # The signer has it by now; unless this is recorded it is given to nobody.
+        self._ports.database.transact(lambda session: TRAIL.append(session, caller(), self._ports.clock(), deed))
+        return _key(key)
 
     def delete(self, gun: Gun, _path: dict[str, str]) -> Response:
         """DELETE tuf/: everything but the signer's keys; also of a collection that does not exist (§2.4)."""
         for _ in range(_MAX_DELETIONS):
             try:
                 with self._ports.database.write() as session:
-                    Store(session).delete(gun, self._ports.clock())
+                    now = self._ports.clock()
+                    files = Store(session).delete(gun, now)
+                    TRAIL.append(session, caller(), now, Deed(action="delete", name=gun, detail={"files": files}))
                 return _empty(200)
-            except LostRaceError:
+            except (LostRaceError, BrokenOffError):
                 continue
         raise UnavailableError("others keep changing the collection")
 
@@ -222,13 +241,13 @@ class Views:
 
 _METADATA = ("GET", "HEAD")
 _ROUTES = (
-    _Route(("POST",), re.compile(_GUN + r"tuf/"), Views.publish, _PUSH, InvalidGunError),
+    _Route(("POST",), re.compile(_GUN + r"tuf/"), Views.publish, _PUSH, "publish", InvalidGunError),
     _Route(_METADATA, re.compile(_GUN + rf"tuf/{_ROLE}\.{_CHECKSUM}\.json"), Views.by_checksum, _PULL),
     _Route(_METADATA, re.compile(_GUN + rf"tuf/(?P<version>[0-9]+)\.{_ROLE}\.json"), Views.by_version, _PULL),
     _Route(_METADATA, re.compile(_GUN + rf"tuf/{_ROLE}\.json"), Views.current, _PULL),
-    _Route(("GET",), re.compile(_GUN + r"tuf/(?P<role>snapshot|timestamp)\.key"), Views.key, _PUSH),
-    _Route(("POST",), re.compile(_GUN + r"tuf/(?P<role>snapshot|timestamp)\.key"), Views.new_key, _ALL),
-    _Route(("DELETE",), re.compile(_GUN + r"tuf/"), Views.delete, _ALL),
+    _Route(("GET",), re.compile(_GUN + r"tuf/(?P<role>snapshot|timestamp)\.key"), Views.key, _PUSH, "key"),
+    _Route(("POST",), re.compile(_GUN + r"tuf/(?P<role>snapshot|timestamp)\.key"), Views.new_key, _ALL, "key"),
+    _Route(("DELETE",), re.compile(_GUN + r"tuf/"), Views.delete, _ALL, "delete"),
     _Route(("GET",), re.compile(_GUN + r"changefeed"), Views.changes, _PULL),
 )
 

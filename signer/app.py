@@ -24,6 +24,7 @@ from flask import Flask
 
 from signer import goconfig, migrations, takeover
 from signer.grpc import Door, Methods
+from signer.models import TRAIL
 from signer.passphrases import Passphrases
 from signer.settings import Settings
 from signer.vault import Vault
@@ -31,6 +32,7 @@ from signer.views import add_views
 from trust.errors import TrustError
 from trust.goconfig import load
 from trust.settings import complaints, failures
+from trust.web import auditcommand
 from trust.web.app import create_base_app
 from trust.web.database import Database
 from trust.web.migrations import upgrade
@@ -95,12 +97,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv[:1] == ["import"]:
         _close_memory()
         return takeover.main(argv[1:], prepare)
+    if argv[:1] == ["audit"]:
+        os.umask(0o077)
+        return auditcommand.main("troth-signer", TRAIL, argv[1:], lambda path: _load(path)[0].database_url)
     if argv[:1] == ["serve"]:
         del argv[0]
     parser = argparse.ArgumentParser(
         prog="troth-signer",
         description="Keeps the keys of a notary server and signs.",
-        epilog="`troth-signer import --help` tells how to take over another notary signer's keys.",
+        epilog="`troth-signer import --help` tells how to take over another notary signer's keys, "
+        "`troth-signer audit --help` how to see who did what.",
     )
     parser.add_argument("--config", "-config", type=Path, metavar="FILE", help="settings: TOML, or Go's in a .json")
     parser.add_argument("--check", action="store_true", help="say what is wrong with the settings, and end")
@@ -112,13 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     os.umask(0o077)  # an SQLite database is for its owner
     try:
-        settings, notes = load(
-            Settings,
-            options.config,
-            prefix=goconfig.PREFIX,
-            go_prefix=goconfig.GO_PREFIX,
-            translate=goconfig.translate,
-        )
+        settings, notes = _load(options.config)
         if options.check:
             return report("troth-signer", find_faults(settings), notes)
         configure_logging("debug" if options.debug else settings.log_level)
@@ -127,6 +127,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not options.debug:
             _close_memory()
         prepare(settings)
+        check_tls(settings.tls)
+        TRAIL.log_start(settings.database_url)
         run(
             "troth-signer",
             lambda: create_app(settings),
@@ -139,6 +141,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except TrustError as error:
         return report("troth-signer", complaints(error), ()) if options.check else complain("troth-signer", error)
     return 0
+
+
+def _load(path: Path | None) -> tuple[Settings, list[str]]:
+    return load(Settings, path, prefix=goconfig.PREFIX, go_prefix=goconfig.GO_PREFIX, translate=goconfig.translate)
 
 
 def find_faults(settings: Settings, *, environ: Mapping[str, str] | None = None) -> list[str]:

@@ -33,6 +33,7 @@ from trust.errors import DeniedError, InvalidError, NotFoundError, TrustError, U
 from trust.keys import NotaryKey
 from trust.keystore import ALGORITHMS
 from trust.names import Gun, RoleName
+from trust.web.caller import Who
 from trust.web.database import Database
 
 if TYPE_CHECKING:
@@ -80,28 +81,28 @@ class Methods:
     database: Database
     max_payload_bytes: int
 
-    def create_key(self, request: Message, client: str) -> bytes:
+    def create_key(self, request: Message, client: Who) -> bytes:
         """CreateKeyRequest to PublicKey."""
         algorithm = request.text(1)
         if algorithm not in ALGORITHMS:
             raise CallError(UNKNOWN, f"algorithm {algorithm[:40]} not supported for create key")
         gun, role = Gun(request.text(2)), RoleName(request.text(3))
         try:
-            key = self.vault.create(gun, role, algorithm)
+            key = self.vault.create(gun, role, algorithm, who=client)
         except UnavailableError as error:
-            _log.warning("no key of %r %s for %r: %s", str(gun), role, client, error)
+            _log.warning("no key of %r %s for %r: %s", str(gun), role, client.actor, error)
             raise CallError(INTERNAL, "Key creation failed") from error
-        _log.info("key %s of %r %s is given to %r", key.keyid, str(gun), role, client)
+        _log.info("key %s of %r %s is given to %r", key.keyid, str(gun), role, client.actor)
         return _public_key(key)
 
-    def delete_key(self, request: Message, client: str) -> bytes:
+    def delete_key(self, request: Message, client: Who) -> bytes:
         """KeyID to Void."""
         key_id = request.text(1)
-        if self.vault.delete(key_id):
-            _log.warning("key %s is deleted for %r", key_id, client)
+        if self.vault.delete(key_id, who=client):
+            _log.warning("key %s is deleted for %r", key_id, client.actor)
         return b""
 
-    def get_key_info(self, request: Message, client: str) -> bytes:
+    def get_key_info(self, request: Message, client: Who) -> bytes:
         """KeyID to GetKeyInfoResponse."""
         key_id = request.text(1)
         try:
@@ -110,18 +111,18 @@ class Methods:
             raise CallError(NOT_FOUND, f"key {key_id[:64]} not found") from error
         return _public_key(placed.key) + field(3, placed.role)
 
-    def sign(self, request: Message, client: str) -> bytes:
+    def sign(self, request: Message, client: Who) -> bytes:
         """SignatureRequest to Signature."""
         key_id, payload = request.message(1).text(1), request.binary(2)
         if len(payload) > self.max_payload_bytes:
             raise CallError(RESOURCE_EXHAUSTED, f"the payload is longer than {self.max_payload_bytes} bytes")
         placed = self.vault.locate(key_id)
-        signature = self.vault.sign(placed.gun, placed.role, key_id, payload)
-        _log.info("key %s of %r %s signs for %r", key_id, str(placed.gun), placed.role, client)
+        signature = self.vault.sign(placed.gun, placed.role, key_id, payload, who=client)
+        _log.info("key %s of %r %s signs for %r", key_id, str(placed.gun), placed.role, client.actor)
         ((method, raw),) = signature.candidates
         return field(1, _key_info(placed.key)) + field(2, field(1, method)) + field(3, raw)
 
-    def check(self, request: Message, client: str) -> bytes:
+    def check(self, request: Message, client: Who) -> bytes:
         """HealthCheckRequest to HealthCheckResponse."""
         if request.text(1) not in HEALTH_SERVICES:
             raise CallError(NOT_FOUND, "unknown service")
@@ -147,7 +148,7 @@ class Door:
         self._clients = clients
         # A payload's request also names a key.
         self._max_message = methods.max_payload_bytes + 4096
-        self._methods: dict[str, Callable[[Message, str], bytes]] = {
+        self._methods: dict[str, Callable[[Message, Who], bytes]] = {
             "/proto.KeyManagement/CreateKey": methods.create_key,
             "/proto.KeyManagement/DeleteKey": methods.delete_key,
             "/proto.KeyManagement/GetKeyInfo": methods.get_key_info,
@@ -178,7 +179,8 @@ class Door:
     def _answer(self, environ: WSGIEnvironment, call: str) -> tuple[bytes | None, int, str]:
         """The answer's message if there is one, the status and its text."""
         try:
-            client = admit(environ.get("gunicorn.socket"), self._clients)
+            name = admit(environ.get("gunicorn.socket"), self._clients)
+            client = Who(name, environ.get("REMOTE_ADDR", ""), call)
             method = self._methods.get(environ.get("PATH_INFO", ""))
             if method is None or environ["REQUEST_METHOD"] != "POST":
                 raise CallError(UNIMPLEMENTED, "there is no such method")
@@ -209,7 +211,7 @@ class Door:
         return data
 
 
-def _call(method: Callable[[Message, str], bytes], data: bytes, client: str, call: str) -> bytes:
+def _call(method: Callable[[Message, Who], bytes], data: bytes, client: Who, call: str) -> bytes:
     try:
         return method(Message(data), client)
     except TrustError:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one table of the signer, as the Go signer has it (NOTARY_V1 §4.2), so that its database can be taken over.
+"""The table of keys, as the Go signer has it (NOTARY_V1 §4.2), so that its database can be taken over.
 
-Times are UTC without a zone, as Go's are.
+The other two are the audit trail's (`trust.web.audit`).  Times are UTC without a zone, as Go's are.
 """
 
 from __future__ import annotations
@@ -13,9 +13,14 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeEngine
 
+from trust.web.audit import Trail
+
 
 class Base(DeclarativeBase):
     """The signer's tables."""
+
+
+TRAIL = Trail("troth-signer", Base.metadata)
 
 
 def _name() -> TypeEngine[str]:

@@ -29,8 +29,9 @@ from pathlib import Path
 
 from sqlalchemy import DateTime, Integer, LargeBinary, String, insert, inspect, make_url, select
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.orm import Session
 
-from signer.models import SealedKey
+from signer.models import TRAIL, SealedKey
 from signer.passphrases import Passphrases
 from signer.sealing import SealError, unseal
 from signer.settings import Settings
@@ -40,6 +41,8 @@ from trust.keys import public_key_of
 from trust.names import Gun, RoleName
 from trust.settings import load
 from trust.takeover import EXTENDED, IMPORTED, PRESENT, REFUSED, Entry, Report
+from trust.web.audit import Deed
+from trust.web.caller import Who
 from trust.web.database import BrokenOffError, Database
 from trust.web.origin import Columns, Origin, Tables, moment
 from trust.web.run import complain, configure_logging
@@ -148,6 +151,7 @@ class Succession:
             with self._database.write() as session:
                 if missing:
                     session.execute(insert(SealedKey), [self._row(key) for key in missing])
+                    self._tell(session, gun, missing)
                 if self._dry_run:
                     session.rollback()
         except (IntegrityError, BrokenOffError):
@@ -155,6 +159,20 @@ class Succession:
         state = (EXTENDED if here else IMPORTED) if missing else PRESENT
         problems = [problem for key in keys if (problem := self._problem(key))]
         return Entry(gun=gun, state=state, keys=tuple(key.key_id for key in keys), problems=tuple(problems))
+
+    def _tell(self, session: Session, gun: str, keys: Sequence[OriginKey]) -> None:
+        if self._dry_run:
+            return
+        deeds = [
+            Deed(
+                action="import",
+                name=gun,
+                role=key.role,
+                detail={"key_id": key.key_id, "algorithm": key.algorithm, "alias": key.alias},
+            )
+            for key in keys
+        ]
+        TRAIL.append(session, Who(), self._now.replace(tzinfo=UTC), *deeds)
 
     def _row(self, key: OriginKey) -> dict[str, object]:
         return {

@@ -9,6 +9,8 @@ The rules, beside those of every `KeyStore`:
 * a key is given out, or given out again, only if it can be opened: a root that names a key nobody can sign with
   would have to be rotated by hand;
 * before a signature leaves, the key is marked as used: from then on `create` makes a new one (NOTARY_V1 §4.2);
+* that a key is made, first used, deleted or imported is in the audit trail, with what is refused; that it signs again
+  is not (docs/decisions/0018-audit.md);
 * a row whose `deleted_at` is set is not there;
 * names are compared here and not by the database, which may hold that `App` and `app` are the same.
 
@@ -26,14 +28,17 @@ from functools import lru_cache
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from signer.models import SealedKey
+from signer.models import TRAIL, SealedKey
 from signer.passphrases import Passphrases
 from signer.sealing import ENCRYPTION_ALGORITHM, KEYWRAP_ALGORITHM, SealError, seal, unseal
 from trust.errors import InvalidError, SettingsError
 from trust.keys import NotaryKey, NotarySignature, NotarySigner, PrivateKey, generate_private, public_key_of
 from trust.keystore import Limits, check_key, check_payload, key_not_found
 from trust.names import Gun, RoleName
+from trust.web.audit import Deed
+from trust.web.caller import Who, caller
 from trust.web.database import Database
+from trust.web.refusals import Refusals
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,17 +94,28 @@ class Vault:
         self._default_alias = default_alias
         self._clock = clock
         self._limits = limits or Limits()
+        self._refusals = Refusals(TRAIL, database, clock)
         self._unsealed = lru_cache(maxsize=cached_keys)(self._unseal)
 
-    def create(self, gun: Gun, role: RoleName, algorithm: str) -> NotaryKey:
-        """See `KeyStore.create`."""
-        check_key(role, algorithm)
+    def create(self, gun: Gun, role: RoleName, algorithm: str, *, who: Who | None = None) -> NotaryKey:
+        """See `KeyStore.create`.
+
+        Args:
+            gun: as there.
+            role: as there.
+            algorithm: as there.
+            who: on whose behalf, for the audit trail; None: whoever makes the current request.
+        """
+        who = who or caller()
+        with self._refusals.noted(Deed(action="key.create", name=gun, role=role), who):
+            check_key(role, algorithm)
         with self._database.write() as session:
             held = self._pending(session, gun, role, algorithm)
             if held is None:
                 # Two at once may both come here where the database lets them; then both keys are pending, both
                 # can sign, and the next request gets the lower one.
                 held = self._add(session, gun, role, algorithm)
+                self._tell(session, who, "key.create", held, gun, role)
         self._open(held)
         return held.key
 
@@ -109,18 +125,24 @@ class Vault:
             held = {each.key_id: each for each in _held(session, gun, role)}
         return [held[key_id].key for key_id in dict.fromkeys(key_ids) if key_id in held]
 
-    def sign(self, gun: Gun, role: RoleName, key_id: str, payload: bytes) -> NotarySignature:
-        """See `KeyStore.sign`."""
-        with self._database.read() as session:
-            held = next((each for each in _held(session, gun, role) if each.key_id == key_id), None)
-        if held is None:
-            raise key_not_found(key_id)
-        check_payload(role, payload, self._clock(), self._limits)
+    def sign(
+        self, gun: Gun, role: RoleName, key_id: str, payload: bytes, *, who: Who | None = None
+    ) -> NotarySignature:
+        """See `KeyStore.sign`; `who` is as for `create`."""
+        who = who or caller()
+        with self._refusals.noted(Deed(action="sign", name=gun, role=role, detail={"key_id": key_id}), who):
+            with self._database.read() as session:
+                held = next((each for each in _held(session, gun, role) if each.key_id == key_id), None)
+            if held is None:
+                raise key_not_found(key_id)
+            check_payload(role, payload, self._clock(), self._limits)
         signature = NotarySigner(self._open(held)).sign(payload)
         with self._database.write() as session:
             row = session.get(SealedKey, held.id, with_for_update=True)
             if row is None or row.deleted_at is not None:  # deleted while we signed
                 raise key_not_found(key_id)
+            if row.last_used is None:
+                self._tell(session, who, "key.use", held, gun, role)
             row.last_used = row.updated_at = self._now()
         return signature
 
@@ -141,8 +163,12 @@ class Vault:
         except InvalidError as error:  # the Go signer's oldest rows have neither
             raise key_not_found(key_id) from error
 
-    def delete(self, key_id: str) -> bool:
+    def delete(self, key_id: str, *, who: Who | None = None) -> bool:
         """Mark the key `key_id` as deleted, if it is held; its row stays, as the Go signer's does (NOTARY_V1 §4.2).
+
+        Args:
+            key_id: the key.
+            who: as for `create`.
 
         Returns:
             Whether it was held.
@@ -155,7 +181,12 @@ class Vault:
             if row is None:
                 return False
             row.deleted_at = row.updated_at = self._now()
+            self._tell(session, who or caller(), "key.delete", _from_row(row), row.gun, row.role)
             return True
+
+    def _tell(self, session: Session, who: Who, action: str, held: _Held, gun: str, role: str) -> None:
+        detail = {"key_id": held.key_id, "algorithm": held.algorithm, "alias": held.alias}
+        TRAIL.append(session, who, self._clock(), Deed(action=action, name=gun, role=role, detail=detail))
 
     def _pending(self, session: Session, gun: Gun, role: RoleName, algorithm: str) -> _Held | None:
         unused = [each for each in _held(session, gun, role) if each.algorithm == algorithm and not each.used]

@@ -55,7 +55,7 @@ def add_views(
 
     @app.before_request
     def _admit() -> None:
-        g.client = admit(request.environ.get("gunicorn.socket"), clients)
+        g.actor = g.client = admit(request.environ.get("gunicorn.socket"), clients)
 
     @app.post(KEYS_PATH)
     def _create() -> Response:

@@ -16,7 +16,8 @@ from __future__ import annotations
 import argparse
 import getpass
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,9 +31,13 @@ from registry.accounts.logins import USER_NAME
 from registry.accounts.models import LoginFailure, Permission, RefreshToken, User
 from registry.accounts.passwords import Passwords
 from registry.accounts.policy import Level
+from registry.models import TRAIL
 from trust.errors import ConflictError, InvalidError, NotFoundError, SettingsError
 from trust.names import RepositoryName
+from trust.web.audit import Deed
+from trust.web.caller import caller
 from trust.web.database import Database
+from trust.web.refusals import Refusals
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -60,11 +65,14 @@ def add_user(database: Database, name: str, password: str, *, is_admin: bool, no
     if not USER_NAME.fullmatch(name):
         raise InvalidError("a user name has 1 to 64 lower-case letters, digits and single dots, dashes, underscores")
     user = User(name=name, password_hash=Passwords().hash(password), is_admin=is_admin, created=int(now.timestamp()))
-    try:
-        with database.write() as session:
-            session.add(user)
-    except IntegrityError as error:
-        raise ConflictError(f"there is a user {name!r} already") from error
+    deed = Deed(action="user.add", name=name, detail={"administrator": is_admin})
+    with Refusals(TRAIL, database).noted(deed):
+        try:
+            with database.write() as session:
+                session.add(user)
+                TRAIL.append(session, caller(), now, deed)
+        except IntegrityError as error:
+            raise ConflictError(f"there is a user {name!r} already") from error
 
 
 def set_password(database: Database, name: str, password: str) -> None:
@@ -75,7 +83,7 @@ def set_password(database: Database, name: str, password: str) -> None:
         NotFoundError: there is no such user.
     """
     fresh = Passwords().hash(password)
-    with database.write() as session:
+    with _recorded(database, Deed(action="user.password", name=name)) as session:
         user = _user(session, name)
         user.password_hash = fresh
         session.execute(delete(RefreshToken).where(RefreshToken.user_id == user.id))
@@ -88,7 +96,7 @@ def remove_user(database: Database, name: str) -> None:
     Raises:
         NotFoundError: there is no such user.
     """
-    with database.write() as session:
+    with _recorded(database, Deed(action="user.remove", name=name)) as session:
         session.delete(_user(session, name))  # the rest goes by ON DELETE CASCADE
 
 
@@ -108,7 +116,8 @@ def grant(database: Database, name: str, repository: RepositoryName, level: Leve
     Raises:
         NotFoundError: there is no such user.
     """
-    with database.write() as session:
+    detail = {"user": name, "level": level.value if level else "none"}
+    with _recorded(database, Deed(action="grant", name=repository, detail=detail)) as session:
         # The lock on the user's row orders two grants at once.
         user = _user(session, name)
         session.execute(
@@ -207,6 +216,14 @@ def _from_file(path: Path) -> str:
         raise SettingsError(f"cannot read the password file {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise SettingsError(f"the password file {path} is not text in UTF-8") from error
+
+
+@contextmanager
+def _recorded(database: Database, deed: Deed) -> Iterator[Session]:
+    """A session to do `deed` in; that it was done, or refused, is recorded."""
+    with Refusals(TRAIL, database).noted(deed), database.write() as session:
+        yield session
+        TRAIL.append(session, caller(), datetime.now(UTC), deed)
 
 
 def _user(session: Session, name: str) -> User:

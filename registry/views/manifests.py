@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from registry.errors import DigestInvalidError, ManifestUnknownError, NameUnknownError, TooManyTagsError
 from registry.manifests import parse
+from registry.models import TRAIL
 from registry.repositories import (
     delete_manifest,
     delete_tag,
@@ -25,7 +26,10 @@ from registry.views.bodies import whole
 from registry.views.gate import Gate
 from registry.views.routes import GATED, bare, expose, parse_tag
 from trust.names import Digest, RepositoryName, Tag
+from trust.web.audit import Deed
+from trust.web.caller import caller
 from trust.web.database import Database
+from trust.web.refusals import Refusals
 
 #: Tags that one push may make (REGISTRY_API §2, row 7b: at least 10).
 MAX_TAGS = 64
@@ -46,6 +50,7 @@ class ManifestViews:
         self._gate = gate
         self._clock = clock
         self._max_bytes = max_bytes
+        self._refusals = Refusals(TRAIL, database, clock)
 
     def expose(self, app: Flask) -> None:
         """Give the views their places."""
@@ -113,17 +118,22 @@ class ManifestViews:
 
     def delete(self, repository: RepositoryName, reference: Tag | Digest) -> Response:
         """Delete a tag, or a manifest with all its tags."""
-        grant = self._gate.deleter(repository)
+        kind = "manifest" if isinstance(reference, Digest) else "tag"
+        deed = Deed(action=f"{kind}.delete", name=repository, detail={kind: reference})
+        with self._refusals.noted(deed):
+            grant = self._gate.deleter(repository)
 
-        def work(session: Session) -> None:
-            if not exists_repository(session, repository):
-                raise _unknown(session, repository, reference)
-            if isinstance(reference, Digest):
-                delete_manifest(session, repository, reference, actor=grant.subject, now=self._clock())
-            else:
-                delete_tag(session, repository, reference, actor=grant.subject, now=self._clock())
+            def work(session: Session) -> None:
+                now = self._clock()
+                if not exists_repository(session, repository):
+                    raise _unknown(session, repository, reference)
+                if isinstance(reference, Digest):
+                    delete_manifest(session, repository, reference, actor=grant.subject, now=now)
+                else:
+                    delete_tag(session, repository, reference, actor=grant.subject, now=now)
+                TRAIL.append(session, caller(), now, deed)
 
-        self._database.transact(work)
+            self._database.transact(work)
         return bare(202)
 
 

@@ -468,13 +468,15 @@ def test_only_headers_that_the_notary_server_needs_are_handed_on(upstream: Upstr
         "Expect": "100-continue",
         "Accept-Encoding": "gzip",
         "X-Anything": "else",
+        "X-Request-Id": "not one\t",
     }
     answer = client_of(upstream.url).post(tuf(GUN, ""), headers=needed | refused, data=b"body")
     assert (answer.status_code, answer.data) == (200, b"ok")
     ((line, headers, body),) = upstream.asked
     assert (line, body) == (f"POST {tuf(GUN, '')} HTTP/1.1", b"body")
     ours = {"Host": upstream.url.removeprefix("http://"), "Accept-Encoding": "identity", "Content-Length": "4"}
-    assert headers == needed | ours
+    # By this one, which is as we log it, the notary server's trail leads back to our log.
+    assert headers == needed | ours | {"X-Request-Id": answer.headers["X-Request-Id"]}
 
 
 def test_only_headers_that_a_client_needs_are_handed_back(upstream: Upstream) -> None:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from registry.base import Base
+from registry import migrations
 from registry.policies import Mode, Policies, Policy
 from trust.errors import InvalidError
 from trust.names import RELEASES, ROOT, SNAPSHOT, TARGETS, TIMESTAMP, RepositoryName, RoleName
 from trust.web.database import Database
+from trust.web.migrations import upgrade
 
 APP, OTHER = RepositoryName("library/app"), RepositoryName("library/other")
 DEFAULT = Policy(Mode.ENFORCED)
@@ -22,7 +23,7 @@ PIN = "0123456789abcdef" * 4
 def database(tmp_path: Path) -> Database:
     """The registry's tables, empty."""
     database = Database(f"sqlite:///{tmp_path}/registry.db")
-    Base.metadata.create_all(database.engine)
+    upgrade(database, migrations)
     return database
 
 

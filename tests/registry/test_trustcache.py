@@ -12,11 +12,12 @@ import pytest
 from sqlalchemy import make_url
 from sqlalchemy.schema import CreateTable
 
-from registry.base import Base
+from registry import migrations
 from registry.trustcache import DatabaseCache, TrustFileRow
 from trust.dialect import MAX_VERSION
 from trust.names import ROOT, TIMESTAMP, Gun, RoleName
 from trust.web.database import Database
+from trust.web.migrations import upgrade
 
 APP, OTHER = Gun("localhost:5000/library/app"), Gun("localhost:5000/library/other")
 RELEASES = RoleName("targets/releases")
@@ -26,7 +27,7 @@ RELEASES = RoleName("targets/releases")
 def database(tmp_path: Path) -> Database:
     """The registry's tables, empty."""
     database = Database(f"sqlite:///{tmp_path}/registry.db")
-    Base.metadata.create_all(database.engine)
+    upgrade(database, migrations)
     return database
 
 

@@ -122,7 +122,7 @@ def test_the_migrated_tables_are_those_of_the_models(
     upgrade(database, migrations)
     assert differences(database, metadata) == []
     upgrade(database, migrations)
-    assert revision(database, migrations) == "0001"
+    assert revision(database, migrations) == "0002"
 
 
 def test_the_services_may_share_one_database(database: Database) -> None:
@@ -130,7 +130,7 @@ def test_the_services_may_share_one_database(database: Database) -> None:
         upgrade(database, migrations)
     for migrations, metadata in SERVICES.values():
         assert differences(database, metadata) == []
-        assert revision(database, migrations) == "0001"
+        assert revision(database, migrations) == "0002"
 
 
 def test_replicas_that_start_at_once_do_not_break_each_other(database: Database, database_url: str) -> None:
@@ -181,9 +181,10 @@ def tomorrow(tmp_path: Path) -> ModuleType:
     package = ModuleType("server.migrations")
     folder = tmp_path / "migrations"
     folder.mkdir()
-    (folder / "r0001.py").write_bytes((Path(server.migrations.__path__[0]) / "r0001.py").read_bytes())
-    (folder / "r0002.py").write_text(
-        "from sqlalchemy import Column, Integer\nrevision, down_revision = '0002', '0001'\n"
+    for path in Path(server.migrations.__path__[0]).glob("r*.py"):
+        (folder / path.name).write_bytes(path.read_bytes())
+    (folder / "r0003.py").write_text(
+        "from sqlalchemy import Column, Integer\nrevision, down_revision = '0003', '0002'\n"
         "def upgrade(op):\n    op.add_column('tuf_files', Column('size', Integer))\n"
     )
     package.__path__ = [str(folder)]
@@ -194,7 +195,7 @@ def test_a_later_revision_changes_what_is_there(database: Database, tomorrow: Mo
     upgrade(database, server.migrations)
     upgrade(database, tomorrow)
     assert "size" in {column["name"] for column in inspect(database.engine).get_columns("tuf_files")}
-    assert revision(database, tomorrow) == "0002"
+    assert revision(database, tomorrow) == "0003"
 
 
 def test_a_database_that_is_newer_than_the_code_is_refused_in_one_sentence(
@@ -205,7 +206,7 @@ def test_a_database_that_is_newer_than_the_code_is_refused_in_one_sentence(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     upgrade(database, tomorrow)
-    with pytest.raises(SettingsError, match="newer than this program, which knows its tables up to revision 0001"):
+    with pytest.raises(SettingsError, match="newer than this program, which knows its tables up to revision 0002"):
         upgrade(database, server.migrations)
     monkeypatch.setenv("TROTH_SERVER_DATABASE_URL", database_url)
     assert server.app.main([]) == 1
@@ -232,7 +233,7 @@ def test_tables_that_were_made_without_revisions_are_kept(
         table = metadata.sorted_tables[0]
         connection.execute(table.insert(), [EXAMPLES[table.name]])
     upgrade(database, migrations)
-    assert revision(database, migrations) == "0001"
+    assert revision(database, migrations) == "0002"
     assert differences(database, metadata) == []
     with database.read() as session:
         assert len(session.execute(table.select()).all()) == 1
