@@ -22,6 +22,7 @@ from registry.accounts import admin as accounts
 from registry.accounts.garant import create_garant
 from registry.enforce import Enforcer
 from registry.errors import NameUnknownError
+from registry.jobs import commands as job_commands
 from registry.models import TRAIL
 from registry.notary import hand_over
 from registry.notary import source as notary_source
@@ -112,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = load(Settings, prefix=PREFIX, path=parsed.config)
         if parsed.command == "audit":
             return auditcommand.run(NAME, TRAIL, settings.database_url, parsed)
-        if "handler" in parsed or "trust_handler" in parsed:
+        if {"handler", "trust_handler", "job_handler"} & vars(parsed).keys():
             return _operate(settings, parsed)
         configure_logging(settings.log_level)
         return _serve(settings)
@@ -128,6 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     accounts.add_commands(commands)
     trust_commands.add_commands(commands)
     auditcommand.add_options(commands.add_parser("audit", help="print or verify the audit trail"))
+    job_commands.add_commands(commands)
     return parser
 
 
@@ -136,6 +138,8 @@ def _operate(settings: Settings, parsed: argparse.Namespace) -> int:
     upgrade(database, migrations)
     if "handler" in parsed:
         return int(parsed.handler(database, parsed))
+    if "job_handler" in parsed:
+        return int(parsed.job_handler(database, open_storage(settings), parsed))
     return int(parsed.trust_handler(_policies(settings), database, parsed))
 
 

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, Select, select
 from sqlalchemy.orm import Session
 
-from registry.errors import BlobUnknownError, UnsupportedError
+from registry.errors import BlobUnknownError, StorageError, UnsupportedError
 from registry.inserts import insert_or_find
 from registry.manifests import Part
 from registry.models import BlobRow, ManifestEdgeRow, RepositoryBlobRow, RepositoryRow
@@ -30,11 +30,15 @@ BATCH = 500
 
 @dataclass(frozen=True, slots=True)
 class StoredBlob:
-    """Content by its digests; `sha256` and `sha512` are hex digits."""
+    """Content by its digests; `sha256` and `sha512` are hex digits.
+
+    `is_unused`: whether the garbage collector has found no manifest of the repository that names it.
+    """
 
     sha256: str
     sha512: str | None
     size: int
+    is_unused: bool = False
 
     @property
     def digests(self) -> tuple[Digest, ...]:
@@ -43,15 +47,28 @@ class StoredBlob:
         return tuple(Digest(f"{algorithm}:{encoded}") for algorithm, encoded in known if encoded)
 
 
-def find_blob(session: Session, repository: RepositoryName, digest: Digest) -> StoredBlob | None:
-    """The blob that `repository` holds under `digest`."""
-    row = session.scalar(
-        select(BlobRow)
+def find_blob(
+    session: Session, repository: RepositoryName, digest: Digest, *, lock: bool = False
+) -> StoredBlob | None:
+    """The blob that `repository` holds under `digest`; with `lock` it holds it until the transaction ends."""
+    query = (
+        select(BlobRow, RepositoryBlobRow.unused)
         .join(RepositoryBlobRow, RepositoryBlobRow.blob_id == BlobRow.id)
         .join(RepositoryRow, RepositoryRow.id == RepositoryBlobRow.repository_id)
         .where(RepositoryRow.name == repository, _is(digest))
     )
-    return None if row is None else _value(row)
+    if lock:
+        query = query.with_for_update(read=True, of=RepositoryBlobRow)
+    found = session.execute(query).one_or_none()
+    return None if found is None else _value(found[0], is_unused=found[1] is not None)
+
+
+def spare_blob(session: Session, repository: RepositoryName, digest: Digest) -> bool:
+    """Tell the garbage collector that somebody counts on `repository` to hold a blob; returns whether it does."""
+    link = session.scalar(_link(repository, digest))
+    if link is not None:
+        link.unused = None
+    return link is not None
 
 
 def blob_names(session: Session, digest: Digest) -> frozenset[Digest]:
@@ -88,25 +105,40 @@ def held_blobs(session: Session, repository_id: int, digests: Iterable[Digest]) 
     return found
 
 
-def hold_blob(
-    session: Session, repository_id: int, *, sha256: str, sha512: str | None, size: int, now: datetime
-) -> StoredBlob:
-    """Record content that is in the storage, and that a repository holds it."""
-    blob = insert_or_find(
-        session,
-        BlobRow(sha256=sha256, sha512=sha512, size=size, created=now),
-        select(BlobRow).where(BlobRow.sha256 == sha256),
-    )
+def expect_blob(session: Session, *, sha256: str, sha512: str | None, size: int, now: datetime) -> int:
+    """Record that content is about to come to the storage, and return its row's number.
+
+    From here on the garbage collector keeps its hands off the content for a while.  In a transaction of its own,
+    before the storage is told: what was there may be going away at this very moment, and then it must be seen to.
+    """
+    find = select(BlobRow).where(BlobRow.sha256 == sha256).with_for_update()
+    fresh = BlobRow(sha256=sha256, sha512=sha512, size=size, created=now, touched=now)
+    blob = insert_or_find(session, fresh, find)
+    blob.touched = now
     if sha512 is not None and blob.sha512 is None:
         blob.sha512 = sha512
-    insert_or_find(
+    session.flush()
+    return blob.id
+
+
+def hold_blob(session: Session, repository_id: int, blob: StoredBlob) -> None:
+    """Record that a repository holds content: what was expected, or what another holds, locked by the caller.
+
+    Raises:
+        StorageError: the garbage collector was faster; nothing that it removed is ever said to be there.
+    """
+    find = select(BlobRow.id).where(BlobRow.sha256 == blob.sha256).with_for_update(read=True)
+    blob_id = session.scalar(find)
+    if blob_id is None:  # clocks that are hours apart, or a storage that took hours
+        raise StorageError("the blob was removed while it was being stored; push it again")
+    link = insert_or_find(
         session,
-        RepositoryBlobRow(repository_id=repository_id, blob_id=blob.id),
-        select(RepositoryBlobRow).where(
-            RepositoryBlobRow.repository_id == repository_id, RepositoryBlobRow.blob_id == blob.id
-        ),
+        RepositoryBlobRow(repository_id=repository_id, blob_id=blob_id),
+        select(RepositoryBlobRow)
+        .where(RepositoryBlobRow.repository_id == repository_id, RepositoryBlobRow.blob_id == blob_id)
+        .with_for_update(),
     )
-    return _value(blob)
+    link.unused = None
 
 
 def release_blob(session: Session, repository: RepositoryName, digest: Digest) -> None:
@@ -117,13 +149,7 @@ def release_blob(session: Session, repository: RepositoryName, digest: Digest) -
         UnsupportedError: a manifest of the repository still names it.
     """
     # Locked before the look at the manifests: `held_blobs` waits for us, or we for it.
-    link = session.scalar(
-        select(RepositoryBlobRow)
-        .join(RepositoryRow, RepositoryRow.id == RepositoryBlobRow.repository_id)
-        .join(BlobRow, BlobRow.id == RepositoryBlobRow.blob_id)
-        .where(RepositoryRow.name == repository, _is(digest))
-        .with_for_update(of=RepositoryBlobRow)
-    )
+    link = session.scalar(_link(repository, digest))
     if link is None:
         raise BlobUnknownError("the repository has no such blob", detail={"digest": digest})
     named = session.scalar(
@@ -140,8 +166,18 @@ def release_blob(session: Session, repository: RepositoryName, digest: Digest) -
     session.delete(link)
 
 
-def _value(row: BlobRow) -> StoredBlob:
-    return StoredBlob(row.sha256, row.sha512, row.size)
+def _link(repository: RepositoryName, digest: Digest) -> Select[RepositoryBlobRow]:
+    return (
+        select(RepositoryBlobRow)
+        .join(RepositoryRow, RepositoryRow.id == RepositoryBlobRow.repository_id)
+        .join(BlobRow, BlobRow.id == RepositoryBlobRow.blob_id)
+        .where(RepositoryRow.name == repository, _is(digest))
+        .with_for_update(of=RepositoryBlobRow)
+    )
+
+
+def _value(row: BlobRow, *, is_unused: bool = False) -> StoredBlob:
+    return StoredBlob(row.sha256, row.sha512, row.size, is_unused)
 
 
 def _is(digest: Digest) -> ColumnElement[bool]:

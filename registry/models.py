@@ -105,15 +105,18 @@ class BlobRow(Base):
     sha512: Mapped[str | None] = mapped_column(ascii_text(128), index=True)
     size: Mapped[int] = mapped_column(BigInteger)
     created: Mapped[datetime] = mapped_column(Moment)
+    #: when somebody last brought it or was about to: the garbage collector keeps away for a while
+    touched: Mapped[datetime | None] = mapped_column(Moment)
 
 
 class RepositoryBlobRow(Base):
-    """A repository holds a blob."""
+    """A repository holds a blob; `unused` is since when the garbage collector found no manifest that names it."""
 
     __tablename__ = "repository_blobs"
 
     repository_id: Mapped[int] = mapped_column(ForeignKey("repositories.id"), primary_key=True)
     blob_id: Mapped[int] = mapped_column(ForeignKey("blobs.id"), primary_key=True, index=True)
+    unused: Mapped[datetime | None] = mapped_column(Moment)
 
 
 class ManifestRow(Base):

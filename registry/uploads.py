@@ -13,7 +13,8 @@ The rules:
   bytes come, and gives it up at its end.  Nobody holds a lock meanwhile.  A claim that was not renewed for `LEASE`
   (its process was killed, its client is gone) may be taken over; the storage then fences the old writer off;
 * the digest is checked by reading all of it back, so any process can finish what others began;
-* content first, then its row: what a client was told is there, is there.
+* content is expected, stored, and then linked: what a client was told is there, is there, and the garbage collector
+  never takes it away in between.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Select, delete, select, update
 from sqlalchemy.orm import Session
 
-from registry.blobs import StoredBlob, hold_blob
+from registry.blobs import StoredBlob, expect_blob, hold_blob
 from registry.errors import (
     DigestInvalidError,
     RangeInvalidError,
@@ -147,21 +148,19 @@ class Uploads:
             if hashes[digest.algorithm] != digest.encoded:
                 raise DigestInvalidError("the digest is not that of the content", detail={"digest": digest})
             claim.renew()  # from here on it must still be the content that was hashed
-            self._storage.commit(upload, hashes["sha256"])
-
-            def work(session: Session) -> StoredBlob:
-                blob = hold_blob(
-                    session,
-                    ensure_repository(session, repository),
-                    sha256=hashes["sha256"],
-                    sha512=hashes.get("sha512"),
-                    size=size,
-                    now=self._clock(),
+            blob = StoredBlob(hashes["sha256"], hashes.get("sha512"), size)
+            self._database.transact(
+                lambda session: expect_blob(
+                    session, sha256=blob.sha256, sha512=blob.sha512, size=size, now=self._clock()
                 )
-                session.execute(delete(UploadRow).where(UploadRow.id == upload))
-                return blob
+            )
+            self._storage.commit(upload, blob.sha256)
 
-            blob = self._database.transact(work)
+            def work(session: Session) -> None:
+                hold_blob(session, ensure_repository(session, repository), blob)
+                session.execute(delete(UploadRow).where(UploadRow.id == upload))
+
+            self._database.transact(work)
             claim.settled = True
             return blob
 

@@ -81,11 +81,8 @@ class World:
             settings = {"token_key": key} | settings
         self.server = NotaryServer(folder, now, keys=keys, **both)
         self.source = Wire(self)
-        self.settings = Settings(
-            database_url=f"sqlite:///{folder}/registry.db",
-            **both,
-            **({"content_folder": folder / "content"} | settings),
-        )
+        homes = {"database_url": f"sqlite:///{folder}/registry.db", "content_folder": folder / "content"}
+        self.settings = Settings(**both, **(homes | settings))
         self.collections: dict[str, Collection] = {}
         self.manifests: dict[Digest, bytes] = {}
         self.restart()

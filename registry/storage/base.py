@@ -16,7 +16,7 @@ home is full, away or broken.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Protocol
 
 
@@ -77,3 +77,9 @@ class Storage(Protocol):
 
     def delete(self, sha256: str) -> None:
         """Forget content, if it is here."""
+
+    def uploads(self) -> Iterator[tuple[str, datetime]]:
+        """All uploads, and when each was last written to."""
+
+    def contents(self) -> Iterator[tuple[str, int]]:
+        """All content: sha256 and size."""

@@ -20,8 +20,8 @@ import logging
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from datetime import timedelta
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from registry.errors import StorageError, UploadUnknownError
@@ -120,6 +120,26 @@ class FileStorage:
             path.unlink(missing_ok=True)
             if path.parent.is_dir():
                 _flush(path.parent)
+
+    def uploads(self) -> Iterator[tuple[str, datetime]]:
+        """All uploads, and when each was last written to."""
+        with _answering():
+            names = sorted(entry.name for entry in os.scandir(self._uploads) if entry.is_dir(follow_symlinks=False))
+        for name in names:
+            data = self._upload(name)
+            try:
+                written = (data if data.exists() else data.parent).stat().st_mtime
+            except FileNotFoundError:  # it ended meanwhile
+                continue
+            yield name, datetime.fromtimestamp(written, UTC)
+
+    def contents(self) -> Iterator[tuple[str, int]]:
+        """All content: sha256 and size."""
+        with _answering():
+            for folder in sorted(self._blobs.iterdir()):
+                for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+                    with suppress(FileNotFoundError):  # removed meanwhile
+                        yield path.name, path.stat().st_size
 
     def _upload(self, upload: str) -> Path:
         return self._uploads / upload / "data"

@@ -25,7 +25,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import obstore
 from obstore.exceptions import BaseError
@@ -149,6 +149,23 @@ class ObjectStorage:
             return None
         with _answering():
             return obstore.sign(self._store, "GET", _content(sha256), lifetime)
+
+    def uploads(self) -> Iterator[tuple[str, datetime]]:
+        """All uploads, and when each was last written to."""
+        with _answering():
+            last: dict[str, datetime] = {}
+            for batch in obstore.list(self._store, "uploads"):
+                for meta in batch:
+                    upload = meta["path"].split("/")[1]
+                    last[upload] = max(meta["last_modified"], last.get(upload, meta["last_modified"]))
+            yield from last.items()
+
+    def contents(self) -> Iterator[tuple[str, int]]:
+        """All content: sha256 and size."""
+        with _answering():
+            for batch in obstore.list(self._store, "blobs/sha256"):
+                for meta in batch:
+                    yield meta["path"].rpartition("/")[2], meta["size"]
 
     def _begin(self, upload: str, generation: _Generation) -> None:
         obstore.put(self._store, f"uploads/{upload}/{generation.folder}/{_OPEN}", b"")

@@ -10,7 +10,7 @@ from typing import IO, cast
 from flask import Flask, Response, request
 from werkzeug.wsgi import wrap_file
 
-from registry.blobs import StoredBlob, find_blob, release_blob
+from registry.blobs import StoredBlob, find_blob, release_blob, spare_blob
 from registry.errors import BlobUnknownError, NameUnknownError, RangeInvalidError
 from registry.repositories import exists_repository
 from registry.storage.base import Storage
@@ -51,6 +51,9 @@ class BlobViews:
         grant = self._gate.reader(repository)
         blob = self._find(repository, digest)
         self._gate.blob(grant, repository, digest)
+        if blob.is_unused and grant.allows("repository", repository, "push"):
+            # Its client may be about to push a manifest that names it, and will not push the blob again.
+            self._spare(repository, digest)
         if request.if_none_match.contains(digest):
             return _headed(Response(status=304), digest)
         part = byte_range(_wanted_range(digest), blob.size)
@@ -82,6 +85,10 @@ class BlobViews:
             if not exists_repository(session, repository):
                 raise NameUnknownError("there is no such repository", detail={"name": repository})
         raise BlobUnknownError("the repository has no such blob", detail={"digest": digest})
+
+    def _spare(self, repository: RepositoryName, digest: Digest) -> None:
+        if not self._database.transact(lambda session: spare_blob(session, repository, digest)):
+            raise BlobUnknownError("the repository has no such blob", detail={"digest": digest})
 
 
 def byte_range(header: str, size: int) -> tuple[int, int] | None:

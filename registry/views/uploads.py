@@ -108,17 +108,10 @@ class UploadViews:
 
         def work(session: Session) -> bool:
             # Looked up again: it may have been deleted meanwhile.
-            blob = next((blob for each in sources if (blob := find_blob(session, each, digest))), None)
+            blob = next((blob for each in sources if (blob := find_blob(session, each, digest, lock=True))), None)
             if blob is None:
                 return False
-            hold_blob(
-                session,
-                ensure_repository(session, repository),
-                sha256=blob.sha256,
-                sha512=blob.sha512,
-                size=blob.size,
-                now=self._clock(),
-            )
+            hold_blob(session, ensure_repository(session, repository), blob)
             return True
 
         return self._database.transact(work)

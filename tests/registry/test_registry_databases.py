@@ -22,7 +22,7 @@ from registry.accounts.logins import LoginError, Logins
 from registry.accounts.models import LoginFailure
 from registry.accounts.policy import Level
 from registry.app import DATABASE
-from registry.blobs import find_blob, hold_blob
+from registry.blobs import StoredBlob, expect_blob, find_blob, hold_blob
 from registry.errors import ManifestUnknownError
 from registry.inserts import insert_or_find
 from registry.manifests import parse
@@ -83,7 +83,9 @@ def hold(database: Database, *blobs: bytes) -> None:
     with database.write() as session:
         number = repositories.ensure_repository(session, APP)
         for data in blobs:
-            hold_blob(session, number, sha256=digest_of(data).encoded, sha512=None, size=len(data), now=NOW)
+            sha256, size = digest_of(data).encoded, len(data)
+            expect_blob(session, sha256=sha256, sha512=None, size=size, now=NOW)
+            hold_blob(session, number, StoredBlob(sha256, None, size))
 
 
 def counted(database: Database, kind: type) -> int | None:

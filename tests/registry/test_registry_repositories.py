@@ -15,7 +15,7 @@ from sqlalchemy.schema import CreateTable
 from pushes import CONFIG_TYPE, LAYER_TYPE, descriptor, digest_of, image_manifest, index_manifest, index_of
 from registry import migrations, repositories
 from registry.base import Base
-from registry.blobs import blob_sources, find_blob, hold_blob, release_blob
+from registry.blobs import StoredBlob, blob_sources, expect_blob, find_blob, hold_blob, release_blob
 from registry.errors import BlobUnknownError, ManifestUnknownError, MissingChildError, UnsupportedError
 from registry.manifests import OCI_IMAGE, parse
 from registry.models import BlobRow, ManifestEdgeRow, ManifestRow, RepositoryBlobRow, TagHistoryRow, TagRow
@@ -45,7 +45,8 @@ def hold(session: Session, *blobs: bytes, repository: RepositoryName = APP) -> N
     number = repositories.ensure_repository(session, repository)
     for data in blobs:
         names = {algorithm: digest_of(data, algorithm).encoded for algorithm in ("sha256", "sha512")}
-        hold_blob(session, number, size=len(data), now=NOW, **names)
+        expect_blob(session, size=len(data), now=NOW, **names)
+        hold_blob(session, number, StoredBlob(**names, size=len(data)))
 
 
 def put(

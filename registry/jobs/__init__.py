@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Housekeeping: what nobody needs any more is found and removed."""
