@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The garbage collector: mark and sweep, while the registry serves (REGISTRY_API §6).
+"""The garbage collector: mark and sweep, while the registry serves (REGISTRY_API §10).
 
     report = Collector(database, storage, clock).collect(grace=timedelta(days=1))
     report.content_bytes                                                     # what the storage gave back

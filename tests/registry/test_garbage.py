@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What nobody needs goes, and nothing else (REGISTRY_API §6; enforcement case E37)."""
+"""What nobody needs goes, and nothing else (REGISTRY_API §10; enforcement case E37)."""
 
 from __future__ import annotations
 
