@@ -114,7 +114,7 @@ def test_e05_a_tag_that_was_moved_after_signing_is_refused_and_the_signed_digest
 
 
 def test_e05_a_tag_that_was_moved_to_what_another_tag_is_signed_as_is_refused(world: World) -> None:
-    """E05: an old release must not come back under the name of the new one."""
+    """T06, E05: an old release must not come back under the name of the new one."""
     old, new = world.push_image(APP, "1", seed="old"), world.push_image(APP, "2", seed="new")
     world.publish(APP, {"1": old, "2": new})
     world.push_manifest(APP, world.manifests[old], "2")

@@ -346,7 +346,7 @@ def test_e39_what_is_published_counts_from_the_next_request(world: World) -> Non
 def test_e28_trust_data_that_was_deleted_and_made_anew_is_refused_until_an_administrator_forgets(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """E28: whoever may write to a repository must not become its signer."""
+    """AUTH-A09, E28: whoever may write to a repository must not become its signer."""
     assert served(world)
     world.delete_trust_data(APP)
     assert denial(world.manifest(APP, "1"))["reason"] == "UNSIGNED"

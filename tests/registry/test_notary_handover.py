@@ -531,6 +531,7 @@ def test_a_path_is_handed_on_as_it_was_meant_or_not_at_all(
 
 
 def test_redirects_are_the_clients_to_follow(upstream: Upstream) -> None:
+    """AUTH-A11."""
     for location in ("/v2/x/_trust/tuf/root.json", "https://elsewhere.example/"):
         head = f"HTTP/1.1 301 Moved Permanently\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n"
         upstream.answer = head.encode()

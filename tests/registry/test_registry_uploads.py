@@ -128,6 +128,7 @@ def test_a_cancelled_upload_is_gone_with_its_bytes(world: World) -> None:
 
 
 def test_an_upload_is_known_in_its_own_repository_only(world: World) -> None:
+    """AUTH-A07."""
     upload = world.start(b"x")
     with pytest.raises(UploadUnknownError):
         world.uploads.find(OTHER, upload.id)

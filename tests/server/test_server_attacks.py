@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable
 from datetime import timedelta
@@ -24,7 +25,7 @@ from collection import (
     with_trailing_garbage,
     without_signatures,
 )
-from notaryserver import NOW, NotaryServer, error, multipart, refusal
+from notaryserver import MULTIPART, NOW, NotaryServer, error, multipart, refusal
 from trust.keys import NotarySigner, certificate_key, generate_private
 from trust.names import ROOT, SNAPSHOT, TARGETS, RoleName
 
@@ -483,6 +484,15 @@ def test_t07_limits_end_an_upload(tmp_path: Path) -> None:
     assert error(response)[0] in (400, 413)
     assert unchanged(server)
     assert server.upload(GUN, [("targets", targets + b" " * 100)]).status_code == 200
+
+
+def test_t07_a_compressed_upload_is_not_unpacked(server: NotaryServer, collection: Collection) -> None:
+    bomb = gzip.compress(multipart([("targets", collection.targets() + b" " * 10_000_000)]))
+    response = server.request(
+        "POST", f"/v2/{GUN}/_trust/tuf/", data=bomb, content_type=MULTIPART, headers={"Content-Encoding": "gzip"}
+    )
+    assert error(response)[:2] == (400, "MALFORMED_UPLOAD")
+    assert unchanged(server)
 
 
 def test_a_root_with_an_rsa_certificate_is_accepted(server: NotaryServer) -> None:

@@ -120,6 +120,7 @@ def test_its_memory_and_its_database_are_closed_to_others(signer: SignerProcess)
 
 
 def test_no_secret_is_logged_or_on_the_command_line(signer: SignerProcess) -> None:
+    """T28."""
     with signer:
         signer.open_store().create(Gun("localhost:5000/library/app"), TIMESTAMP, "ecdsa")
         command = Path(f"/proc/{signer.pid}/cmdline").read_bytes()

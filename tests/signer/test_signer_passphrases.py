@@ -40,6 +40,7 @@ def test_an_empty_variable_is_an_error_and_not_the_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o644, 0o620, 0o777, 0o610])
 def test_a_file_that_others_can_touch_is_refused_by_name(tmp_path: Path, mode: int) -> None:
+    """T28."""
     path = _file(tmp_path, "default", b"secret", mode)
     with pytest.raises(SettingsError, match="mode 0600") as caught:
         Passphrases(tmp_path, {}).of("default")

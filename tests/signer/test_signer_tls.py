@@ -47,11 +47,13 @@ _REFUSED = (ssl.SSLError, ConnectionError, http.client.RemoteDisconnected)
 
 
 def test_no_certificate_is_refused(signer: SignerProcess) -> None:
+    """T23."""
     with pytest.raises(_REFUSED):
         _get(signer, None)
 
 
 def test_a_certificate_of_another_authority_is_refused(signer: SignerProcess, tmp_path: Path) -> None:
+    """T23."""
     for name in ("a stranger", "the right one"):  # it may well have the same name
         client = Tls(tmp_path, name).issue("notary-server")
         with pytest.raises(_REFUSED):
@@ -59,6 +61,7 @@ def test_a_certificate_of_another_authority_is_refused(signer: SignerProcess, tm
 
 
 def test_an_expired_certificate_is_refused(signer: SignerProcess) -> None:
+    """T23."""
     with pytest.raises(_REFUSED):
         _get(signer, signer.tls.issue("notary-server", expired=True))
 
@@ -70,6 +73,7 @@ def test_a_certificate_for_servers_only_is_refused(signer: SignerProcess) -> Non
 
 @pytest.mark.parametrize("name", ["notary-server2", "Notary-Server", "registry", "notary-server,x", "*"])
 def test_the_right_authority_and_another_name_is_refused(signer: SignerProcess, name: str) -> None:
+    """T23."""
     client = signer.tls.issue(name)
     for path in ("/health", "/unknown"):
         assert _get(signer, client, path) == 403

@@ -81,6 +81,7 @@ def test_a_threshold_counts_keys(keys: int, threshold: int, good: bool) -> None:
 
 
 def test_no_key_counts_twice_however_often_it_signed() -> None:
+    """T13."""
     signer = NotarySigner(generate_private("ecdsa"))
     root, meta = judge([signer], 2)
     payload = meta.signed_bytes
@@ -120,6 +121,7 @@ def test_two_certificates_of_one_key_are_one_key() -> None:
 
 
 def test_one_key_in_two_encodings_is_one_key() -> None:
+    """T13."""
     elliptic = ec.generate_private_key(ec.SECP256R1())
     point = elliptic.public_key().public_bytes(
         serialization.Encoding.X962, serialization.PublicFormat.CompressedPoint

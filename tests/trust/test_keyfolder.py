@@ -114,6 +114,7 @@ def test_notarys_variables_count_after_dockers() -> None:
 
 
 def test_a_passphrase_file_must_be_private(tmp_path: Path) -> None:
+    """T28."""
     path = tmp_path / "passphrase"
     path.write_text(f"{SECRET}\n")
     path.chmod(0o644)

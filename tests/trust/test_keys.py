@@ -132,6 +132,7 @@ def test_the_digest_is_sha256_whatever_the_curve(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["p256", "p384", "p521", "p256-x509"])
 def test_a_der_encoded_ecdsa_signature_is_refused(kind: str) -> None:
+    """T12."""
     der = private(kind).sign(PAYLOAD, ec.ECDSA(hashes.SHA256()))
     assert refused(signer(kind).public_key, "ecdsa", der)
 
@@ -146,6 +147,7 @@ def test_a_signature_of_another_length_is_refused(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["p224", "p256", "p384", "p521"])
 def test_zero_and_the_order_are_no_r_and_no_s(kind: str) -> None:
+    """T12."""
     key, raw = signer(kind).public_key, raw_of(signer(kind).sign(PAYLOAD))
     width = len(raw) // 2
     r, s = raw[:width], raw[width:]
@@ -163,6 +165,7 @@ def test_zero_and_the_order_are_no_r_and_no_s(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_method_must_be_one_of_the_keys_own_type(kind: str) -> None:
+    """T12, CVE-2015-9258."""
     key = signer(kind).public_key
     raw = raw_of(signer(kind).sign(PAYLOAD))
     own = {METHODS[key.keytype]} | ({"pycrypto-pkcs#1 pss"} if "rsa" in key.keytype else set())

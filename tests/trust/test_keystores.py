@@ -122,6 +122,7 @@ def test_find_gives_the_keys_of_that_gun_and_role_in_the_order_asked(keys: KeySt
 
 
 def test_a_key_of_another_gun_or_role_is_as_unknown_as_one_that_does_not_exist(keys: KeyStore, gun: Gun) -> None:
+    """T22."""
     key = keys.create(gun, TIMESTAMP, "ecdsa")
     data = payload(TIMESTAMP)
     messages = []
@@ -192,6 +193,7 @@ _NOT_FOR_A_TIMESTAMP_KEY: dict[str, tuple[bytes, str]] = {
 
 @pytest.mark.parametrize("name", _NOT_FOR_A_TIMESTAMP_KEY)
 def test_a_timestamp_key_signs_timestamps_only(name: str, gun: Gun) -> None:
+    """T22."""
     data, reason = _NOT_FOR_A_TIMESTAMP_KEY[name]
     keys = MemoryKeyStore(clock=lambda: _NOW)
     key = keys.create(gun, TIMESTAMP, "ecdsa")
@@ -201,6 +203,7 @@ def test_a_timestamp_key_signs_timestamps_only(name: str, gun: Gun) -> None:
 
 @pytest.mark.parametrize("name", ["another role", "white space", "an unknown member"])
 def test_every_home_refuses_the_same(keys: KeyStore, gun: Gun, name: str) -> None:
+    """T22."""
     data, reason = _NOT_FOR_A_TIMESTAMP_KEY[name]
     key = keys.create(gun, TIMESTAMP, "ecdsa")
     with pytest.raises(DeniedError, match=reason):

@@ -320,6 +320,8 @@ def test_an_empty_and_a_null_signature_are_bad_ones_and_not_an_error() -> None:
 
 
 def test_a_flood_of_signatures_is_refused_before_any_is_verified() -> None:
+    """T14, CVE-2020-6173."""
+
     def flood(count: int, keyid: Callable[[int], str]) -> bytes:
         many = [GOOD_SIGNATURE | {"keyid": keyid(n)} for n in range(count)]
         return edited(targets(), lambda f: f.update(signatures=many + f["signatures"]))

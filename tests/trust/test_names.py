@@ -53,6 +53,7 @@ def test_role_names_are_the_four_and_delegations(role: str) -> None:
     ],
 )
 def test_no_other_text_is_a_role_name(role: str) -> None:
+    """T16, GHSA-wjw6-2cqr-j4qr."""
     with pytest.raises(InvalidError) as refusal:
         RoleName(role)
     assert len(refusal.value.message) < 400

@@ -154,6 +154,7 @@ def test_a_corrupted_golden_file_is_refused(name: str, corruption: str) -> None:
 
 @pytest.mark.parametrize("role", ROLES)
 def test_an_expired_file_is_refused(world: World, role: RoleName) -> None:
+    """T04, CVE-2015-9259."""
     expires = NOW - timedelta(seconds=1)
     if role == ROOT:
         data = world.made.root(version=1, expires=expires)
@@ -192,6 +193,7 @@ def test_what_was_believed_before_is_refused_once_it_has_expired(role: RoleName)
 
 @pytest.mark.parametrize("role", BELOW_ROOT)
 def test_an_older_file_is_refused_although_all_above_it_vouches_for_it(world: World, role: RoleName) -> None:
+    """T02, CVE-2022-29173."""
     old = world.made.files[role]
     for _ in range(2):
         if role.is_targets:
@@ -208,6 +210,7 @@ def test_an_older_file_is_refused_although_all_above_it_vouches_for_it(world: Wo
 
 
 def test_an_older_root_is_refused(world: World) -> None:
+    """T02."""
     old = world.made.files[ROOT]
     world.made.root()
     world.republish()
@@ -391,6 +394,7 @@ def test_a_rotation_away_from_the_pinned_key_is_refused(world: World) -> None:
 
 
 def test_a_cached_root_that_somebody_else_put_there_must_vouch_for_itself(world: World) -> None:
+    """CVE-2020-15163."""
     data = world.made.files[ROOT]
     for planted in (
         with_a_signature_by(data, root_signer(world.made.gun, NOW)),
@@ -530,6 +534,7 @@ def test_a_chain_of_roots_without_end_is_not_followed(world: World, monkeypatch:
 
 
 def test_a_root_whose_threshold_cannot_be_met_is_refused(world: World) -> None:
+    """T11."""
     world.reader().refresh()
     world.made.root_payload.roles["root"].threshold = 2
     world.made.root()
@@ -571,6 +576,7 @@ def test_a_first_root_with_a_bad_certificate_is_refused(fault: str) -> None:
 
 
 def test_a_frozen_server_is_believed_only_until_its_timestamp_ends(world: World) -> None:
+    """T04."""
     reader = world.reader()
     reader.refresh()
     world.now += 13 * DAY
@@ -582,6 +588,7 @@ def test_a_frozen_server_is_believed_only_until_its_timestamp_ends(world: World)
 
 
 def test_an_old_state_played_back_is_refused(world: World) -> None:
+    """T02, T30."""
     old = dict(world.shelf.current)
     world.republish()
     world.reader().refresh()
@@ -600,6 +607,7 @@ def test_two_timestamps_of_one_version_are_refused(world: World) -> None:
 
 
 def test_files_of_different_states_do_not_go_together(world: World) -> None:
+    """T05."""
     first = dict(world.made.files)
     for role in (TARGETS, RELEASES):
         world.made.targets({"v2": b"other"}, role=role)
@@ -652,6 +660,7 @@ def test_every_fetch_has_a_limit(world: World) -> None:
 
 
 def test_an_endless_file_is_refused(world: World) -> None:
+    """T07."""
     for name, size in (("timestamp", TIMESTAMP_LIMIT + 1), ("root", ROOT_LIMIT + 1)):
         good = world.shelf.current[name]
         world.shelf.current[name] = b" " * size
@@ -669,6 +678,7 @@ def test_an_endless_file_is_refused(world: World) -> None:
 
 
 def test_a_forest_of_delegations_is_not_walked(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """T17."""
     monkeypatch.setattr(reader_module, "MAX_ROLES", 5)
     for number in range(6):
         world.made.delegation(f"targets/d{number}")
@@ -705,6 +715,7 @@ def test_thousands_of_delegations_without_files_cost_no_fetch() -> None:
 
 
 def test_a_stolen_timestamp_key_signs_no_other_state(world: World) -> None:
+    """T10."""
     world.reader().refresh()
     thief = Collection(world.made.gun, NOW)
     thief.signers["timestamp"] = world.made.signers["timestamp"]
@@ -721,6 +732,7 @@ def test_a_stolen_timestamp_key_signs_no_other_state(world: World) -> None:
 
 
 def test_stolen_online_keys_sign_no_targets(world: World) -> None:
+    """T10."""
     world.reader().refresh()
     evil = Collection(world.made.gun, NOW)
     plant(world, TARGETS, evil.targets({"v1": b"evil"}, version=9))
@@ -729,6 +741,7 @@ def test_stolen_online_keys_sign_no_targets(world: World) -> None:
 
 
 def test_a_stolen_delegation_key_signs_only_below_its_paths() -> None:
+    """T10."""
     world = World()
     made = world.made
     made.delegation(RELEASES, paths=["rc-"])
@@ -743,6 +756,7 @@ def test_a_stolen_delegation_key_signs_only_below_its_paths() -> None:
 
 @pytest.mark.parametrize("role", ["targets", "snapshot", "timestamp"])
 def test_after_a_rotation_the_stolen_key_is_worth_nothing(world: World, role: str) -> None:
+    """T10."""
     stolen = world.made.signers[role]
     world.made.rotate(role)
     world.made.root()
@@ -761,6 +775,7 @@ def test_after_a_rotation_the_stolen_key_is_worth_nothing(world: World, role: st
 @pytest.mark.parametrize("role", ["timestamp", "snapshot", "targets"])
 @pytest.mark.parametrize("folder", [False, True])
 def test_a_fast_forward_is_undone_by_rotating_the_key(tmp_path: Path, role: str, folder: bool) -> None:
+    """T03."""
     world = _world()
     if folder:
         world.cache = FileCache(tmp_path)

@@ -210,6 +210,7 @@ def test_any_other_answer_says_nothing(peer: Peer, code: int) -> None:
 
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
 def test_redirects_are_not_followed(peers: Callable[..., Peer], code: int) -> None:
+    """AUTH-A11."""
     peer, elsewhere = peers(), peers()
     elsewhere.serve("root", b"evil")
     peer.answers["/other"] = body(b"evil")
@@ -278,6 +279,7 @@ def test_a_chunked_file_is_read_whole_and_has_the_same_limit(peer: Peer) -> None
     ],
 )
 def test_an_answer_without_end_ends(peer: Peer, code: int, error: type[Exception], chunked: bool) -> None:
+    """T07."""
     peer.serve("root", endless(code, chunked=chunked))
     begin = time.monotonic()
     with pytest.raises(error):
@@ -309,6 +311,7 @@ def test_a_broken_answer_is_no_answer(peer: Peer, data: bytes) -> None:
 
 
 def test_compression_that_nobody_asked_for_is_not_undone(peer: Peer) -> None:
+    """T07."""
     peer.serve("root", body(b"\x1f\x8bnot really", Content_Encoding="gzip"))
     assert NotaryServer(peer.url).fetch(GUN, "root", 100) == b"\x1f\x8bnot really"
 
@@ -394,6 +397,7 @@ def test_a_token_that_is_refused_is_not_asked_for_again_and_again(realm: Realm) 
 
 
 def test_wrong_credentials_are_refused_and_never_repeated_in_the_message(realm: Realm) -> None:
+    """T28."""
     with pytest.raises(UnauthorizedError, match="refused the credentials") as refusal:
         NotaryServer(realm.notary.url, credentials=("alice", "wr0ng-secret")).fetch(GUN, "root", 10)
     assert "wr0ng-secret" not in repr(refusal.value) + repr(refusal.value.__cause__)
