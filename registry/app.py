@@ -83,7 +83,8 @@ def create_app(
     if source is None and settings.notary_url is not None:
         source = notary_source(settings.notary_url, settings.notary_ca, issuer, clock)
     enforcer = Enforcer(database, _policies(settings), source, DatabaseCache(database), clock=clock)
-    gate = Gate(Guard(_verifier(settings), settings.realm, settings.token_service, clock=clock), enforcer)
+    sites = Sites(settings.hosts)
+    gate = Gate(Guard(_verifier(settings), settings.realm, settings.token_service, clock=clock), enforcer, sites)
     uploads = Uploads(database, storage, clock, max_bytes=settings.max_blob_bytes)
     TagViews(database, gate).expose(app)
     ManifestViews(database, gate, clock, settings.max_manifest_bytes).expose(app)
@@ -91,7 +92,7 @@ def create_app(
     BlobViews(database, storage, gate, timedelta(seconds=settings.storage_link_seconds)).expose(app)
     UploadViews(database, uploads, gate, clock).expose(app)
     if issuer is not None:
-        app.register_blueprint(create_garant(database, issuer, Sites(settings.hosts), clock=clock))
+        app.register_blueprint(create_garant(database, issuer, sites, clock=clock))
     if settings.notary_url is not None:
         app.register_blueprint(hand_over(settings.notary_url, settings.notary_ca))
 
@@ -134,6 +135,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _operate(settings: Settings, parsed: argparse.Namespace) -> int:
+    if "repository" in parsed:
+        Sites(settings.hosts).check_repository(parsed.repository)
     database = Database(settings.database_url)
     upgrade(database, migrations)
     if "handler" in parsed:

@@ -104,6 +104,7 @@ class Sites:
 
     def __init__(self, hosts: tuple[str, ...]) -> None:
         self._hosts = frozenset(host.lower() for host in hosts)
+        self._names = frozenset(re.sub(r":[0-9]+\Z", "", host) for host in self._hosts)
 
     def repository(self, name: str) -> str:
         """Cut a host of ours off: `localhost:5000/library/app` and `library/app` are both `library/app`.
@@ -112,6 +113,19 @@ class Sites:
         """
         host, _, rest = name.partition("/")
         return rest if rest and host.lower() in self._hosts else name
+
+    def check_repository(self, name: str) -> None:
+        """A repository's name does not begin with a host name of ours, with or without its port.
+
+        Where the site has no port in its name, `registry.example.com/app` means the repository `app`: a repository
+        that is really called so would share its rights.
+
+        Raises:
+            InvalidError: it does.
+        """
+        host, slash, _ = name.partition("/")
+        if slash and host.lower() in self._hosts | self._names:
+            raise InvalidError(f"a repository name does not begin with {host}: that is the name of this registry")
 
 
 @dataclass(frozen=True, slots=True)

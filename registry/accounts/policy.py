@@ -53,9 +53,11 @@ def repository_of(access: Access, sites: Sites) -> RepositoryName | None:
     if access.type != "repository":
         return None
     try:
-        return RepositoryName(sites.repository(access.name))
+        name = RepositoryName(sites.repository(access.name))
+        sites.check_repository(name)
     except InvalidError:
         return None
+    return name
 
 
 def decide(account: Account | None, levels: Mapping[str, Level], access: Access, sites: Sites) -> Access:

@@ -16,10 +16,11 @@ from collections.abc import Iterable
 from flask import Response, after_this_request, g
 
 from registry.enforce import Enforcer
+from registry.errors import NameInvalidError
 from registry.repositories import StoredManifest
-from trust.errors import DeniedError, NotFoundError, UnauthorizedError, UnavailableError
+from trust.errors import DeniedError, InvalidError, NotFoundError, UnauthorizedError, UnavailableError
 from trust.names import Digest, RepositoryName, Tag
-from trust.tokens import Access, Grant
+from trust.tokens import Access, Grant, Sites
 from trust.web.bearer import Guard
 
 _UNQUOTABLE = re.compile(r"[^ !#-\[\]-~]")
@@ -31,11 +32,13 @@ class Gate:
     Args:
         guard: knows tokens.
         enforcer: knows what is signed.
+        sites: our host names, which no repository may begin with.
     """
 
-    def __init__(self, guard: Guard, enforcer: Enforcer) -> None:
+    def __init__(self, guard: Guard, enforcer: Enforcer, sites: Sites) -> None:
         self._guard = guard
         self._enforcer = enforcer
+        self._sites = sites
 
     def anyone(self) -> Grant:
         """Let everybody with a valid token pass.
@@ -50,16 +53,17 @@ class Gate:
 
         Raises:
             UnauthorizedError: the caller may not, as in the methods below.
+            NameInvalidError: no repository can have this name here.
         """
-        return self._guard.require(_access(repository, "pull"))
+        return self._guard.require(self._access(repository, "pull"))
 
     def writer(self, repository: RepositoryName) -> Grant:
         """Let those pass who may push to `repository`."""
-        return self._guard.require(_access(repository, "pull", "push"))
+        return self._guard.require(self._access(repository, "pull", "push"))
 
     def deleter(self, repository: RepositoryName) -> Grant:
         """Let those pass who may delete from `repository`."""
-        return self._guard.require(_access(repository, "delete"))
+        return self._guard.require(self._access(repository, "delete"))
 
     def cataloguer(self) -> Grant:
         """Let those pass who may see the names of all repositories."""
@@ -71,7 +75,7 @@ class Gate:
             return self.writer(repository)
         except UnauthorizedError:
             # The challenge names both, so that one token will do for the mount (REGISTRY_API §6.1).
-            return self._guard.require(_access(repository, "pull", "push"), _access(source, "pull"))
+            return self._guard.require(self._access(repository, "pull", "push"), self._access(source, "pull"))
 
     def manifest(self, grant: Grant, repository: RepositoryName, digest: Digest, tag: Tag | None) -> None:
         """Let a manifest leave; by which tag it was asked for matters.
@@ -115,16 +119,19 @@ class Gate:
             return False
         return True
 
+    def _access(self, repository: RepositoryName, *actions: str) -> Access:
+        try:
+            self._sites.check_repository(repository)
+        except InvalidError as error:
+            raise NameInvalidError(error.message) from error
+        return Access("repository", repository, frozenset(actions))
+
     def _permits(self, grant: Grant, repository: RepositoryName, digest: Digest) -> bool:
         try:
             self._enforcer.manifest(grant, repository, digest, None)
         except (DeniedError, NotFoundError):  # refused, or deleted a moment ago
             return False
         return True
-
-
-def _access(repository: RepositoryName, *actions: str) -> Access:
-    return Access("repository", repository, frozenset(actions))
 
 
 def _warn(sentence: str | None) -> None:

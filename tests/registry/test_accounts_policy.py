@@ -44,6 +44,14 @@ def test_the_trust_collection_is_the_repository() -> None:
     assert decided(ALICE, "repository:evil.example.com:5000/library/app:pull", app=Level.ADMIN) == ""
 
 
+def test_what_begins_with_the_sites_own_name_is_nobodys() -> None:
+    localhost = Account(3, "localhost", is_admin=False)
+    for account in (ADMIN, localhost):
+        for name in ("localhost/app", "localhost:5000/localhost/app"):
+            assert decided(account, f"repository:{name}:pull,push") == ""
+    assert decided(ADMIN, "repository:localhost:5000/localhost:pull,push") == "pull,push"
+
+
 def test_a_user_owns_the_namespace_of_the_own_name() -> None:
     for name in ("alice/app", "alice/deep/app", "localhost:5000/alice/app"):
         assert decided(ALICE, f"repository:{name}:*,pull") == "*,pull"

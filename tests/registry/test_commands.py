@@ -71,6 +71,17 @@ def test_a_repository_is_named_without_host_and_tag(world: World, capsys: pytest
             assert (captured.out, "repository name" in captured.err) == ("", True)
 
 
+@pytest.mark.parametrize("command", [["policy"], ["forget"], ["grant", "alice"]], ids=" ".join)
+def test_a_repository_does_not_begin_with_the_sites_own_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    world = World(tmp_path, hosts=("registry.example", "localhost:5000"))
+    for host in ("registry.example", "localhost", "localhost:5000"):
+        level = ["read"] if command[0] == "grant" else []
+        assert world.command(*command, f"{host}/{APP}", *level) == 1
+        assert f"does not begin with {host}: that is the name of this registry" in capsys.readouterr().err
+
+
 def test_an_unknown_mode_is_refused_with_the_ones_there_are(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         world.command("policy", APP, "--mode", "strict")

@@ -46,6 +46,7 @@ def site(tmp_path: Path) -> Site:
         "a" * 201,
         "a/" * 150 + "a",
         "localhost:5000/a",
+        "localhost/a",
     ],
 )
 def test_a_name_that_is_none_is_400_on_every_route(site: Site, name: str) -> None:
@@ -70,6 +71,20 @@ def test_a_name_that_is_none_is_400_on_every_route(site: Site, name: str) -> Non
         assert answer.status_code == 400, (method, rest, answer.text)
         if method != "HEAD":
             assert code_of(answer) == "NAME_INVALID"
+
+
+def test_a_repository_that_seems_to_be_another_ones_full_name_cannot_be(tmp_path: Path) -> None:
+    # Whoever may push to `app` may push to `registry.example/app`: they are one name in a token.
+    site = Site(tmp_path, trust_mode="disabled", hosts=("registry.example",))
+    site.push_image("app", "1")
+    for rights in (site.push("app"), site.push("registry.example/app")):
+        answer = site.send("POST", "/v2/registry.example/app/blobs/uploads/", headers=rights)
+        assert (answer.status_code, code_of(answer)) == (400, "NAME_INVALID")
+        mount = f"/v2/app/blobs/uploads/?mount={digest_of(b'x')}&from=registry.example/app"
+        assert site.send("POST", mount, headers=rights).status_code == 202  # nothing is there to be mounted
+        assert site.get("/v2/app/manifests/1", rights).status_code == 200
+    site.push_image("registry.example", "1")  # without a path it is nobody else's name
+    site.push_image("registry.example.org/app", "1")
 
 
 @pytest.mark.parametrize(
