@@ -8,6 +8,9 @@ whoever writes at the same time.
 
     <folder>/tuf/<gun>/metadata/{root,targets,snapshot,timestamp}.json
     <folder>/tuf/<gun>/metadata/targets/<delegation>.json
+
+There the root of the collection `a/metadata/targets` and the delegation `targets/metadata/root` of `a` are one file.
+Here the few collections with such names have a place that no name can lead to: `a/metadata/_trust/targets`.
 """
 
 from __future__ import annotations
@@ -23,10 +26,12 @@ from typing import Protocol
 
 from trust.errors import FormatError, UnavailableError
 from trust.metadata import peek_version
-from trust.names import Gun, RoleName
+from trust.names import TOP_LEVEL, Gun, RoleName
 
 #: Stays beside the metadata: replaced files come and go, a lock needs one that stays.
 _LOCK = ".lock"
+#: What stands in a folder `metadata`: behind a segment `metadata` of a GUN none of these may follow.
+_OURS = {_LOCK, "targets", *(f"{role}.json" for role in TOP_LEVEL)}
 
 
 class Cache(Protocol):
@@ -182,12 +187,19 @@ class FileCache:
             raise UnavailableError(f"cached metadata cannot be removed: {error}") from error
 
     def _path(self, gun: Gun, role: RoleName) -> Path:
+        return self._metadata(gun) / f"{role}.json"
+
+    def _metadata(self, gun: Gun) -> Path:
         # Gun and RoleName have no "..", empty or absolute parts, so this stays below the folder.
-        return self._folder / "tuf" / gun / "metadata" / f"{role}.json"
+        segments = gun.split("/")
+        for position in range(len(segments) - 1, 0, -1):
+            if segments[position - 1] == "metadata" and segments[position] in _OURS:
+                segments.insert(position, "_trust")  # which no GUN has
+        return self._folder.joinpath("tuf", *segments, "metadata")
 
     @contextlib.contextmanager
     def _locked(self, gun: Gun) -> Iterator[None]:
-        lock = os.open(self._folder / "tuf" / gun / "metadata" / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        lock = os.open(self._metadata(gun) / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield

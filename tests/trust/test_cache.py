@@ -11,9 +11,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from itertools import combinations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from databases import KINDS, new_database
 from registry import migrations
@@ -116,6 +119,29 @@ def test_roles_and_collections_are_kept_apart(cache: Cache) -> None:
 
 
 @pytest.mark.parametrize(
+    ("gun", "role", "other", "others_role"),
+    [
+        ("a", "targets/metadata/root", "a/metadata/targets", "root"),
+        ("a", "targets/metadata/timestamp", "a/metadata/targets", "timestamp"),
+        ("a", "targets/x/metadata/targets/y", "a/metadata/targets/x", "targets/y"),
+        ("a", "root", "a/metadata/root.json", "root"),
+        ("a", "targets", "a/metadata/targets.json/b", "root"),
+        ("a", "targets/metadata/targets/metadata/root", "a/metadata/targets/metadata/targets", "root"),
+    ],
+)
+def test_a_role_is_not_taken_for_another_collections(
+    cache: Cache, gun: str, role: str, other: str, others_role: str
+) -> None:
+    one, another = (Gun(gun), RoleName(role)), (Gun(other), RoleName(others_role))
+    cache.save(*one, 2**31 - 1, file(2**31 - 1))
+    assert cache.load(*another) is None
+    cache.save(*another, 1, file(1))
+    assert cache.load(*another) == file(1)
+    cache.drop(*one)
+    assert (cache.load(*one), cache.load(*another)) == (None, file(1))
+
+
+@pytest.mark.parametrize(
     "gun",
     ["app", "localhost:5000/library/app", "[::1]:5000/a.b/c-d__e", "reg.example.com/a/b/c/d", "...", "a..b/c", "~/x",
      "with space/x", "é/ü", "a%2Fb", "metadata", "tuf/metadata/root.json", "x" * 255, "a/" * 127 + "a", "C:\\x"],
@@ -205,6 +231,25 @@ def test_the_folder_has_the_layout_of_the_go_clients(tmp_path: Path) -> None:
     metadata = tmp_path / "tuf" / "localhost:5000" / "library" / "app" / "metadata"
     assert (metadata / "root.json").read_bytes() == file(1)
     assert (metadata / "targets" / "releases.json").read_bytes() == file(1)
+
+
+_GUNS = st.lists(
+    st.sampled_from(["a", "metadata", "targets", "root.json", "targets.json", ".lock"]), min_size=1, max_size=6
+)
+_ROLES = st.lists(st.sampled_from(["a", "metadata", "targets", "root", "_trust"]), min_size=1, max_size=6)
+
+
+@given(st.lists(st.tuples(_GUNS.map("/".join), _ROLES.map("/".join)), min_size=2, max_size=2, unique=True))
+def test_no_two_files_share_a_place_and_none_is_in_the_way_of_another(names: list[tuple[str, str]]) -> None:
+    cache = FileCache(Path("/cache"))
+    one, other = (cache._path(Gun(gun), RoleName(f"targets/{role}")) for gun, role in names)
+    tops = [cache._path(Gun(gun), RoleName(role)) for gun, _ in names for role in ("root", "targets")]
+    for first, second in combinations({one, other, *tops}, 2):
+        assert first not in second.parents
+        assert second not in first.parents
+    assert one != other
+    assert one not in tops
+    assert other not in tops
 
 
 def test_a_cache_of_the_go_clients_can_be_used(tmp_path: Path) -> None:
