@@ -46,12 +46,21 @@ def check_signatures(delegator: Root | Targets, meta: NotaryMetadata[Any]) -> No
 
     Raises:
         DelegationError: the delegator does not delegate that role.
-        SignatureError: too few valid signatures, or one by a key that is filed under a wrong ID.
+        SignatureError: too few valid signatures, one by a key that is filed under a wrong ID, or a delegation to a
+            certificate that is not sound, whoever has signed (NOTARY_V1 §1.7).
     """
     try:
-        delegator.get_delegated_role(meta.role)
+        delegated = delegator.get_delegated_role(meta.role)
     except ValueError as error:
         raise DelegationError(f"tuf: invalid role {meta.role}. delegation does not exist") from error
+    if meta.role.is_delegation:
+        for keyid in delegated.keyids:
+            key = delegator.get_key(keyid)
+            if isinstance(key, NotaryKey) and not key.is_sound:
+                raise SignatureError(
+                    f"{meta.role} is delegated to a certificate that is signed with SHA-1, ends before it begins, "
+                    f"or holds too short a key: {keyid}"
+                )
     if not meta.signatures:
         raise SignatureError("tuf: data has no signatures")
     result = delegator.get_verification_result(meta.role, meta.signed_bytes, meta.signatures)

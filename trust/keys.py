@@ -158,6 +158,15 @@ class NotaryKey(Key):
         return _load_certificates(self.public) if self.keytype.endswith("-x509") else []
 
     @property
+    def is_sound(self) -> bool:
+        """Whether a certificate in this key is one that Notary takes: it ends after it begins, no SHA-1 signature is
+        on it, an RSA key has 2048 bits (§1.6, §1.7).
+
+        So is a bare key, and what cannot be read at all: that verifies nothing.
+        """
+        return not self.keytype.endswith("-x509") or _is_sound(self.public)
+
+    @property
     def public_key(self) -> PublicKey:
         """The key for `cryptography`.
 
@@ -416,6 +425,21 @@ def _load_certificates(pem: bytes) -> list[x509.Certificate]:
         return certificates
     except (ValueError, UnsupportedAlgorithm) as error:
         raise FormatError("a certificate cannot be read") from error
+
+
+@lru_cache(maxsize=1024)
+def _is_sound(pem: bytes) -> bool:
+    try:
+        leaf = _load_certificates(pem)[0]
+    except FormatError:
+        return True
+    try:
+        key, digest = leaf.public_key(), leaf.signature_hash_algorithm
+    except (ValueError, UnsupportedAlgorithm):
+        return False
+    if isinstance(digest, hashes.SHA1 | hashes.MD5) or leaf.not_valid_before_utc >= leaf.not_valid_after_utc:
+        return False
+    return not isinstance(key, rsa.RSAPublicKey) or key.key_size >= MIN_RSA_BITS
 
 
 def _is_valid(key: PublicKey, method: str, raw: bytes, data: bytes) -> bool:

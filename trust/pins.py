@@ -16,7 +16,6 @@ from datetime import datetime, timedelta
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
 from cryptography.x509.verification import (
     Criticality,
     ExtensionPolicy,
@@ -152,11 +151,9 @@ def _may_sign_root(key: NotaryKey, gun: Gun, now: datetime, *, allow_expired: bo
         key.public_key  # noqa: B018  # checks kind, curve and size
         if _is_ca(leaf) or not all(_is_ca(other) for other in others):
             return False
-        if isinstance(leaf.signature_hash_algorithm, hashes.SHA1):
-            return False
     except (FormatError, *_UNREADABLE):
         return False
-    if leaf.not_valid_before_utc >= leaf.not_valid_after_utc:
+    if not key.is_sound:
         return False
     if not allow_expired and (leaf.not_valid_after_utc < now or leaf.not_valid_before_utc > now + _CLOCK_SKEW):
         return False

@@ -40,7 +40,10 @@ def read_public_key(pem: bytes) -> NotaryKey:
     try:
         if kind == "CERTIFICATE":
             chain = x509.load_der_x509_certificate(body).public_bytes(serialization.Encoding.PEM)
-            return certificate_key(chain)
+            found = certificate_key(chain)
+            if not found.is_sound:
+                raise FormatError("the certificate is signed with SHA-1, ends before it begins, or is of a short key")
+            return found
         key = serialization.load_der_public_key(body)
         if isinstance(key, ed25519.Ed25519PublicKey):
             raw = key.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)

@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hypothesis import given
@@ -29,6 +32,7 @@ from trust.errors import (
     DelegationError,
     ExpiredError,
     HashError,
+    InvalidError,
     KeyIdError,
     PinError,
     RollbackError,
@@ -36,10 +40,11 @@ from trust.errors import (
     SignatureError,
     SizeError,
 )
-from trust.keys import NotaryKey, NotarySigner, generate_private, public_key_of
+from trust.keys import NotaryKey, NotarySigner, certificate_key, generate_private, public_key_of
 from trust.metadata import NotaryMetadata, describe, parse, parse_root, parse_targets
 from trust.names import Gun, RoleName
 from trust.pins import Pins
+from trust.publickeys import read_public_key
 
 NOW = datetime(2026, 11, 24, 8, tzinfo=UTC)
 GUN = "localhost:5000/library/app"
@@ -201,6 +206,72 @@ def test_a_role_that_nobody_delegates_is_refused() -> None:
         with pytest.raises(DelegationError, match=r"^tuf: invalid role targets/alice\. delegation does not exist$"):
             check_signatures(delegator, meta)
     check_signatures(parse_targets(TARGETS, made.targets()).signed, meta)
+
+
+def _patched(key: NotaryKey, old: bytes, new: bytes) -> NotaryKey:
+    """The certificate in `key` with other bytes; nobody checks its own signature (NOTARY_V1 §1.6)."""
+    der = x509.load_pem_x509_certificate(key.public).public_bytes(serialization.Encoding.DER)
+    assert old in der
+    encoded = base64.encodebytes(der.replace(old, new)).decode()
+    return certificate_key(f"-----BEGIN CERTIFICATE-----\n{encoded}-----END CERTIFICATE-----\n".encode())
+
+
+def _sha1() -> NotaryKey:
+    good = root_signer("ci", NOW, key=rsa.generate_private_key(65537, 2048)).public_key
+    rsa_with = bytes.fromhex("06092a864886f70d0101")  # and then: 11 is SHA-256, 5 is SHA-1
+    return _patched(good, rsa_with + b"\x0b", rsa_with + b"\x05")
+
+
+def _turned() -> NotaryKey:
+    good = root_signer("ci", NOW, days=365).public_key
+    begin, end = b"\x17\x0d261124080000Z", b"\x17\x0d271124080000Z"
+    return _patched(good, begin + end, end + begin)
+
+
+@pytest.mark.parametrize(
+    ("make", "good"),
+    [
+        (_sha1, False),
+        (_turned, False),
+        (lambda: root_signer("ci", NOW, key=rsa.generate_private_key(65537, 1024)).public_key, False),
+        (lambda: root_signer("ci", NOW, days=-1).public_key, True),  # the file's own expiry counts
+        (lambda: root_signer("another name", NOW + timedelta(days=300)).public_key, True),
+        (lambda: NotaryKey.from_public("ecdsa-x509", b"no certificate"), True),  # it verifies nothing
+    ],
+    ids=["SHA-1", "turned window", "RSA 1024", "expired", "not begun", "none at all"],
+)
+def test_a_role_with_an_unsound_certificate_says_nothing_though_a_sound_key_signed(
+    make: Callable[[], NotaryKey], good: bool
+) -> None:
+    """T11: as the Go programs do; only the window's end is not looked at (NOTARY_V1 §1.7)."""
+    made = Collection(GUN, NOW)
+    made.delegation("targets/ci")
+    parent, key = made.payloads["targets"], make()
+    assert isinstance(parent, Targets)
+    assert parent.delegations is not None
+    assert parent.delegations.roles is not None
+    parent.delegations.keys[key.keyid] = key
+    parent.delegations.roles["targets/ci"].keyids.append(key.keyid)
+    meta = parse_targets(RoleName("targets/ci"), made.targets(role="targets/ci"))
+    if good:
+        check_signatures(parent, meta)
+    else:
+        with pytest.raises(SignatureError, match=f"^targets/ci is delegated to a certificate .*: {key.keyid}$"):
+            check_signatures(parent, meta)
+
+
+def test_a_certificate_that_expired_signs_for_its_role() -> None:
+    made = Collection(GUN, NOW)
+    made.delegation("targets/ci")
+    signer = root_signer("ci", NOW, days=-1)
+    parent, key = made.payloads["targets"], signer.public_key
+    assert isinstance(parent, Targets)
+    assert parent.delegations is not None
+    assert parent.delegations.roles is not None
+    parent.delegations.keys[key.keyid] = key
+    parent.delegations.roles["targets/ci"].keyids = [key.keyid]
+    made.signers["targets/ci"] = [signer]
+    check_signatures(parent, parse_targets(RoleName("targets/ci"), made.targets(role="targets/ci")))
 
 
 def test_a_delegations_file_does_not_pass_for_its_siblings() -> None:
@@ -453,3 +524,10 @@ def test_what_a_child_may_sign_its_parent_may_sign_too(parent: list[str], paths:
     if allows(allowed_paths(tuple(parent), paths)):
         assert allows(parent)
         assert PrefixRole("targets/a", [], 1, terminating=False, paths=paths).is_delegated_path(name)
+
+
+def test_an_unsound_certificate_is_not_taken_for_a_signer() -> None:
+    assert read_public_key(root_signer("ci", NOW).public_key.public).is_sound
+    for make in (_sha1, _turned):
+        with pytest.raises(InvalidError, match="no public key that may sign: the certificate is signed with SHA-1"):
+            read_public_key(make().public)

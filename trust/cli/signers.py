@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,11 +85,14 @@ def public_key(path: Path) -> NotaryKey:
         InvalidError: there is none that may sign.
     """
     try:
-        return read_public_key(path.read_bytes())
+        key = read_public_key(path.read_bytes())
     except OSError as error:
         raise InvalidError(f"{path} cannot be read: {error.strerror}") from error
     except InvalidError as error:
         raise InvalidError(f"{path}: {error}") from error
+    if any(each.not_valid_after_utc < datetime.now(UTC) for each in key.certificates[:1]):
+        raise InvalidError(f"{path}: the certificate has expired")
+    return key
 
 
 def _add(options: argparse.Namespace) -> int:
