@@ -6,7 +6,8 @@ from __future__ import annotations
 import time
 
 import pytest
-from argon2 import PasswordHasher
+from argon2 import PasswordHasher, extract_parameters
+from argon2.exceptions import VerifyMismatchError
 
 from registry.accounts.passwords import MAX_LENGTH, Passwords
 from trust.errors import InvalidError
@@ -55,6 +56,18 @@ def test_an_unknown_user_costs_as_much_as_a_known_one() -> None:
 
     # Without the work it would be a thousand times faster; the band is wide for busy machines.
     assert 0.2 < best_of_five(None) / best_of_five(stored) < 5
+
+
+def test_what_an_unknown_user_is_compared_with_is_a_hash_of_todays_form() -> None:
+    # Of another form it would be refused before any work, and the time would tell which users there are.
+    passwords = Passwords()
+    assert extract_parameters(passwords._nobody) == extract_parameters(passwords.hash("correct horse"))
+    with pytest.raises(VerifyMismatchError):
+        PasswordHasher().verify(passwords._nobody, "correct horse")
+    begun = time.process_time()
+    for _ in range(100):
+        Passwords()
+    assert time.process_time() - begun < 1  # a hash takes longer than 10 ms
 
 
 @pytest.mark.parametrize("stored", ["", "x", "$argon2id$", "$2b$12$abcdefghijklmnopqrstuv"])
