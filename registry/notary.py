@@ -30,6 +30,8 @@ _ANSWER_HEADERS = (
     "Content-Type", "Content-Length", "Cache-Control", "Pragma", "ETag", "Last-Modified", "WWW-Authenticate",
     "Location", "Retry-After",
 )  # fmt: skip
+#: Seconds that one file may take to come when somebody waits for a pull.
+_LONGEST = 30.0
 _CHUNK = 64 * 2**10
 _METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]
 
@@ -46,12 +48,12 @@ def source(
         clock: gives the time, aware.
     """
     if issuer is None:
-        return NotaryServer(url, ca=ca)
+        return NotaryServer(url, ca=ca, longest=_LONGEST)
 
     def token(gun: Gun) -> str:
         return issuer.issue("troth-registry", [Access("repository", gun, frozenset({"pull"}))], clock())
 
-    return NotaryServer(url, ca=ca, token=token)
+    return NotaryServer(url, ca=ca, token=token, longest=_LONGEST)
 
 
 def hand_over(url: str, ca: Path | None) -> Blueprint:

@@ -29,7 +29,7 @@ from trust.errors import (
 )
 from trust.keys import NotaryKey
 from trust.names import Gun, RoleName
-from trust.site import SMALL, Answer, Paths, Site, read
+from trust.site import LONGEST, SMALL, Answer, Paths, Site, read
 
 #: What one may do with a collection: the actions of a token's scope.
 _PULL, _PUSH, _ALL = "pull", "push,pull", "*"
@@ -54,6 +54,7 @@ class NotaryServer:
         credentials: user and password for the token realm; the user `<token>` has an identity token for password.
         token: gives a bearer token for a GUN without asking a realm; it wins over `credentials`.
         timeout: seconds to wait for a connection, and between bytes.
+        longest: seconds for a whole answer.
 
     Raises:
         InvalidError: the address is not http(s), or a CA file cannot be read.
@@ -72,8 +73,9 @@ class NotaryServer:
         credentials: tuple[str, str] | None = None,
         token: Callable[[Gun], str] | None = None,
         timeout: float = 10.0,
+        longest: float = LONGEST,
     ) -> None:
-        self._site = Site(url, ca=ca, credentials=credentials, timeout=timeout)
+        self._site = Site(url, ca=ca, credentials=credentials, timeout=timeout, longest=longest)
         self.url = self._site.url
         self._token = token
 

@@ -35,6 +35,7 @@ from urllib3.exceptions import HTTPError, LocationParseError, ProtocolError
 from urllib3.exceptions import SSLError as TlsError
 
 from trust.canonical import decode
+from trust.deadline import Exchange, HttpsPool
 from trust.errors import (
     DeniedError,
     FormatError,
@@ -163,15 +164,19 @@ class RemoteKeyStore:
         certificate: our own certificate, for TLS clients.
         key: its private key.
         timeout: seconds to wait for a connection, and for each part of an answer.
+        longest: seconds for a whole answer.
 
     Raises:
         SettingsError: one of these cannot be used.
     """
 
-    def __init__(self, url: str, ca: Path, certificate: Path, key: Path, timeout: float = 10.0) -> None:
+    def __init__(
+        self, url: str, ca: Path, certificate: Path, key: Path, timeout: float = 10.0, longest: float = 30.0
+    ) -> None:
         host, port = _address(url)
         self._url = url
-        self._pool = urllib3.HTTPSConnectionPool(
+        self._longest = longest
+        self._pool = HttpsPool(
             host,
             port,
             timeout=urllib3.Timeout(connect=timeout, read=timeout),
@@ -217,15 +222,18 @@ class RemoteKeyStore:
 
     def _exchange(self, path: str, body: bytes) -> tuple[int, bytes]:
         headers = {"Content-Type": "application/json"}
-        response = self._pool.urlopen(
-            "POST", path, body=body, headers=headers, redirect=False, retries=False, preload_content=False
-        )
-        try:
-            answer = response.read(_MAX_ANSWER + 1, decode_content=False)
-            if len(answer) > _MAX_ANSWER:
-                response.close()
-        finally:
-            response.release_conn()
+        with Exchange(self._longest) as exchange:
+            response = self._pool.urlopen(
+                "POST", path, body=body, headers=headers, redirect=False, retries=False, preload_content=False
+            )
+            try:
+                answer = response.read(_MAX_ANSWER + 1, decode_content=False)
+                if len(answer) > _MAX_ANSWER:
+                    response.close()
+            finally:
+                response.release_conn()
+        if exchange.passed:  # what was read ended with the connection, and looked whole
+            raise urllib3.exceptions.TimeoutError
         return response.status, answer
 
     def _refusal(self, status: int, answer: bytes) -> TrustError:

@@ -22,8 +22,11 @@ from urllib.parse import SplitResult, urlencode, urlsplit
 
 import urllib3
 
+from trust.deadline import LIMITED, Exchange
 from trust.errors import InvalidError, SizeError, UnauthorizedError, UnavailableError
 
+#: Seconds for a whole answer: the largest files that there are, on a slow line.
+LONGEST = 300.0
 #: Error and token answers are read up to here.
 SMALL = 64 * 2**10
 #: What docker calls the user whose password is an identity token.
@@ -46,6 +49,7 @@ class Site:
         ca: PEM file, or files, of the CAs that its certificate must come from; none: the system's.
         credentials: user and password for the token realm; the user `<token>` has an identity token for password.
         timeout: seconds to wait for a connection, and between bytes.
+        longest: seconds for a whole answer, however steadily it trickles in.
 
     Raises:
         InvalidError: the address is not http(s), or a CA file cannot be read.
@@ -58,6 +62,7 @@ class Site:
         ca: Paths | None = None,
         credentials: tuple[str, str] | None = None,
         timeout: float = 10.0,
+        longest: float = LONGEST,
     ) -> None:
         parts = _split(url)
         if parts is None or parts.query or parts.fragment:
@@ -65,6 +70,7 @@ class Site:
         self.url = url.rstrip("/")
         self._secure = parts.scheme == "https"
         self._credentials = credentials
+        self._longest = longest
         self._tokens: dict[str, str] = {}
         files = [os.fspath(ca)] if isinstance(ca, str | os.PathLike) else [os.fspath(each) for each in ca or ()]
         try:
@@ -77,6 +83,7 @@ class Site:
         self._http = urllib3.PoolManager(
             ssl_context=context, timeout=timeout, retries=urllib3.Retry(total=1, redirect=0, status=0), maxsize=8
         )
+        self._http.pool_classes_by_scheme = LIMITED
 
     @contextmanager
     def request(
@@ -153,16 +160,28 @@ class Site:
         sent = {**(headers or {}), "Accept-Encoding": "identity"}
         if authorization:
             sent["Authorization"] = authorization
-        try:
-            answer = self._http.request(
-                method, url, headers=sent, body=body, preload_content=False, redirect=False, decode_content=False
-            )
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise UnavailableError(f"{self.url} does not answer: {_cause(error)}") from error
-        try:
-            yield answer
-        finally:
-            _finish(answer)
+        with Exchange(self._longest) as exchange:
+            try:
+                answer = self._http.request(
+                    method, url, headers=sent, body=body, preload_content=False, redirect=False, decode_content=False
+                )
+            except (urllib3.exceptions.HTTPError, OSError) as error:
+                if exchange.passed:
+                    raise self._too_slow() from error
+                raise UnavailableError(f"{self.url} does not answer: {_cause(error)}") from error
+            try:
+                yield answer
+            except UnavailableError as error:
+                if exchange.passed:
+                    raise self._too_slow() from error
+                raise
+            finally:
+                _finish(answer)
+            if exchange.passed:  # what was read ended with the connection, and looked whole
+                raise self._too_slow()
+
+    def _too_slow(self) -> UnavailableError:
+        return UnavailableError(f"{self.url} did not answer within {self._longest:g} seconds")
 
 
 def read(answer: Answer, limit: int, name: str) -> bytes:

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import itertools
 import json
 import socket
 import ssl
@@ -285,6 +287,69 @@ def test_an_answer_without_end_ends(peer: Peer, code: int, error: type[Exception
     with pytest.raises(error):
         NotaryServer(peer.url).fetch(GUN, "root", 2**20)
     assert time.monotonic() - begin < 5
+
+
+def drip(data: bytes, *, every: float = 0.05) -> Answer:
+    """One byte now and then, and never an end."""
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        end = time.monotonic() + 6
+        for byte in itertools.chain(data, itertools.repeat(ord("x"))):
+            if time.monotonic() > end:
+                break
+            handler.wfile.write(bytes([byte]))
+            time.sleep(every)
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("beginning", "secure"),
+    [
+        (b"", False),
+        (b"HTTP/1.1 200 OK\r\nX: ", False),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n", False),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n", True),
+        (b"HTTP/1.1 200 OK\r\n\r\n", False),
+    ],
+    ids=["status", "header", "body", "body over TLS", "body until the end"],
+)
+def test_t08_an_answer_that_trickles_ends(
+    peers: Callable[..., Peer], authority: tuple[Authority, Path], beginning: bytes, secure: bool
+) -> None:
+    peer = peers(issue(authority) if secure else None)
+    peer.serve("root", lambda handler: (handler.wfile.write(beginning), drip(b"")(handler))[0])
+    peer.serve("2.root", b"root")
+    server = NotaryServer(peer.url, ca=authority[1], longest=0.5)
+    begin = time.monotonic()
+    with pytest.raises(UnavailableError, match=r"did not answer within 0\.5 seconds"):
+        server.fetch(GUN, "root", 100)
+    assert time.monotonic() - begin < 3
+    assert server.fetch(GUN, "2.root", 100) == b"root"
+    server.fetch(GUN, "2.root", 100)
+    time.sleep(0.6)  # the limit of the one before cuts no later one off
+    assert server.fetch(GUN, "2.root", 100) == b"root"
+
+
+def test_t08_a_handshake_that_trickles_ends() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                line, _ = listener.accept()
+                with line:
+                    line.sendall(b"\x16\x03\x03\x40\x00")  # a record of 16 KiB is to come
+                    for _ in range(200):
+                        line.sendall(b"x")
+                        time.sleep(0.05)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        begin = time.monotonic()
+        with pytest.raises(UnavailableError, match=r"did not answer within 0\.5 seconds"):
+            NotaryServer(f"https://127.0.0.1:{listener.getsockname()[1]}", longest=0.5).fetch(GUN, "root", 100)
+        assert time.monotonic() - begin < 3
+    thread.join()
 
 
 @pytest.mark.parametrize(

@@ -9,30 +9,42 @@ import multiprocessing
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from trust.web import verbosity
+import pytest
+from flask import Flask, request
+
+from trust.web import verbosity, worker
 from trust.web.app import create_base_app
 from trust.web.run import configure_logging, run
 
 REQUEST = b"GET /nothing HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
-def _serve(port: int, log: Path) -> None:
+def _app() -> Flask:
+    app = create_base_app("test")
+    app.post("/")(lambda: f"{len(request.get_data())} bytes")
+    return app
+
+
+def _serve(port: int, log: Path, headers_seconds: float, idle_seconds: float) -> None:
+    worker.HEADERS_SECONDS, worker.IDLE_SECONDS = headers_seconds, idle_seconds
     os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
     configure_logging("warning")
-    run("test", lambda: create_base_app("test"), listen=f"127.0.0.1:{port}", tls=None, workers=1, threads=2)
+    run("test", _app, listen=f"127.0.0.1:{port}", tls=None, workers=1, threads=2)
 
 
 @contextlib.contextmanager
-def _service(log: Path) -> Iterator[tuple[int, int]]:
+def _service(log: Path, *, headers_seconds: float = 30, idle_seconds: float = 120) -> Iterator[tuple[int, int]]:
     """A service with one worker: its process and its port, once it answers."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    process = multiprocessing.get_context("spawn").Process(target=_serve, args=(port, log))
+    arguments = (port, log, headers_seconds, idle_seconds)
+    process = multiprocessing.get_context("spawn").Process(target=_serve, args=arguments)
     process.start()
     assert process.pid is not None
     try:
@@ -60,9 +72,9 @@ def _eventually(holds: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
-def _ask(port: int) -> socket.socket:
+def _ask(port: int, data: bytes = REQUEST) -> socket.socket:
     client = socket.create_connection(("127.0.0.1", port), timeout=10)
-    client.sendall(REQUEST)
+    client.sendall(data)
     return client
 
 
@@ -110,3 +122,44 @@ def test_no_signal_goes_beyond_the_levels_that_there_are() -> None:
             assert root.level == end
     finally:
         root.setLevel(level)
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [b"G", b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ", b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\nx"],
+    ids=["request line", "header", "body"],
+)
+def test_t08_clients_that_stop_in_the_middle_hold_up_nobody_for_ever(tmp_path: Path, beginning: bytes) -> None:
+    limits = {"headers_seconds": 1.0, "idle_seconds": 1.0}
+    with _service(tmp_path / "log", **limits) as (_, port), contextlib.ExitStack() as stalled:
+        for _ in range(4):  # twice as many as there are threads
+            stalled.enter_context(_ask(port, beginning))
+        begun = time.monotonic()
+        with _ask(port) as client:
+            _read(client)
+        assert time.monotonic() - begun < 8
+
+
+def test_t08_headers_that_trickle_in_are_cut_off_and_a_slow_body_is_not(tmp_path: Path) -> None:
+    with _service(tmp_path / "log", headers_seconds=1) as (_, port):
+        with _ask(port, b"GET / HTTP/1.1\r\n") as client:
+            stop = threading.Event()
+
+            def trickle() -> None:
+                with contextlib.suppress(OSError):
+                    while not stop.wait(0.2):
+                        client.sendall(b"x")
+
+            thread = threading.Thread(target=trickle)
+            thread.start()
+            begun = time.monotonic()
+            with contextlib.suppress(ConnectionResetError):
+                assert client.recv(100) == b""
+            assert time.monotonic() - begun < 5
+            stop.set()
+            thread.join()
+        with _ask(port, b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 10\r\n\r\n") as client:
+            for _ in range(10):
+                time.sleep(0.2)
+                client.sendall(b"x")
+            assert client.makefile("rb").read().endswith(b"10 bytes")

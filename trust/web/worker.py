@@ -5,18 +5,29 @@ Before it closes a connection, gunicorn waits up to two seconds for the client t
 bytes do not cut off the answer.  It does so on the one thread that accepts and dispatches everything, and meanwhile
 the whole worker stands still.  Go's clients (docker, notary) keep their end open while they ask the next question:
 with them, that is every request.  Here a thread of its own waits; beyond a limit nobody waits.
+
+And gunicorn waits for a handshake, for headers and for bodies without end: as many clients as there are threads, who
+each begin to say something and stop, would silence a service.  Here the headers must be there in `HEADERS_SECONDS`,
+and a body, in either direction, may pause for `IDLE_SECONDS`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 from concurrent.futures import Future
 from typing import Any
 
 from gunicorn.workers.gthread import ThreadWorker
 
+from trust.deadline import Limit
 from trust.web.verbosity import listen_in_worker
+
+#: From the first byte of a connection, or of a further request on it, to the last of the headers.
+HEADERS_SECONDS = 30.0
+#: Between two bytes of a body; for an answer over plain HTTP, for each part that is sent at once.
+IDLE_SECONDS = 120.0
 
 _LIMIT = 64  # connections that a worker says good-bye to at a time
 
@@ -32,6 +43,34 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         """See gunicorn; SIGUSR1 and SIGUSR2 are ours."""
         super().init_signals()
         listen_in_worker()
+
+    def handle(self, conn: Any) -> Any:
+        """See gunicorn; a client who takes too long is cut off."""
+        init = type(conn).init
+
+        def init_and_limit() -> None:
+            init(conn)
+            if not conn.is_http2:  # there gunicorn itself closes what is idle
+                conn.sock.settimeout(IDLE_SECONDS)
+
+        def cut() -> None:
+            with contextlib.suppress(OSError):
+                # The socket's own method: a TLS socket would go on without TLS after it.
+                socket.socket.shutdown(conn.sock, socket.SHUT_RDWR)
+
+        conn.init = init_and_limit
+        with Limit(HEADERS_SECONDS, cut) as conn.limit:
+            return super().handle(conn)
+
+    def handle_request(self, req: Any, conn: Any) -> Any:
+        """See gunicorn; the headers are there."""
+        conn.limit.lift()
+        return super().handle_request(req, conn)
+
+    def handle_http2(self, conn: Any) -> Any:
+        """See gunicorn; one connection, many requests."""
+        conn.limit.lift()
+        return super().handle_http2(conn)
 
     def finish_request(self, conn: Any, fs: Future[Any]) -> None:
         """See gunicorn; `conn.close` does not block here."""
