@@ -16,7 +16,7 @@ from pathlib import Path
 from flask import Flask, Response, request
 from werkzeug.routing import BaseConverter, Rule
 
-from server import goconfig, migrations, takeover
+from server import advance, goconfig, migrations, takeover
 from server.errors import LostRaceError, MetadataNotFoundError
 from server.health import Health
 from server.models import TRAIL
@@ -134,13 +134,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return takeover.main(arguments[1:], prepare)
     if arguments[:1] == ["audit"]:
         return auditcommand.main(NAME, TRAIL, arguments[1:], lambda path: _load(path)[0].database_url)
+    if arguments[:1] == ["advance"]:
+        return advance.main(arguments[1:], lambda settings: Online(_signer(settings)))
     if arguments[:1] == ["serve"]:
         del arguments[0]
     parser = argparse.ArgumentParser(
         prog=NAME,
         description="Keep trust collections and sign for their freshness.",
         epilog=f"`{NAME} import --help` tells how to take over another notary server's collections, "
-        f"`{NAME} audit --help` how to see who did what.",
+        f"`{NAME} audit --help` how to see who did what, "
+        f"`{NAME} advance --help` what to do after a restore.",
     )
     parser.add_argument(
         "--config", "-config", type=Path, metavar="FILE",

@@ -129,6 +129,11 @@ class Store:
         row = self._session.execute(select(*highest)).one()
         return {role: version or 0 for role, version in zip(roles, row, strict=True)}
 
+    def collections(self) -> list[str]:
+        """The names of all collections that have a timestamp, in order."""
+        found = self._session.scalars(select(TufFileRow.gun).where(TufFileRow.role == TIMESTAMP).distinct())
+        return sorted(found)
+
     def put_all(
         self, gun: Gun, files: Mapping[RoleName, tuple[int, bytes]], now: datetime, *, after: int | None
     ) -> dict[RoleName, str]:

@@ -3,17 +3,21 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from collection import CORRUPTIONS, with_a_foreign_signature
+from server.advance import advance
 from server.app import create_app as create_server
+from server.online import Online
 from signerprocess import Tls
 from trust.errors import NotFoundError, UnauthorizedError, UnavailableError
-from trust.names import SNAPSHOT, RoleName
+from trust.names import SNAPSHOT, Gun, RoleName
 from trust.remotekeys import RemoteKeyStore
 from world import APP, RELEASES, World, denial, doubt, message
 
@@ -382,6 +386,48 @@ def test_e28_the_old_keys_cannot_begin_again_from_lower_versions(world: World) -
     world.collections[APP] = collection
     world.upload(APP, "root", "targets", RELEASES)
     assert reason(world) == "ROLLBACK"
+
+
+def test_t30_a_notary_server_restored_from_a_backup_is_refused_until_it_is_ahead_again(
+    world: World, tmp_path: Path
+) -> None:
+    assert served(world)
+    backup = tmp_path / "backup.db"
+    _copy(tmp_path / "server.db", backup)
+    for _ in range(2):  # no publish: the server alone goes on
+        world.now += timedelta(days=8)
+        assert served(world)
+    _copy(backup, tmp_path / "server.db")
+    for _ in range(2):
+        assert reason(world) == "ROLLBACK"
+        assert "timestamp version 2 is lower than current version 3" in message(world.manifest(APP, "1"))
+        world.restart()
+    online = Online(world.server.keys)
+    advance(world.server.database, online, Gun(world.gun(APP)), 1000, world.now)
+    assert served(world)
+
+
+def test_t30_what_was_signed_after_the_backup_must_come_back_before_anything_is_served(
+    world: World, tmp_path: Path
+) -> None:
+    backup = tmp_path / "backup.db"
+    _copy(tmp_path / "server.db", backup)
+    two = world.push_image(APP, "1", seed="two")
+    world.publish(APP, {"1": two})
+    assert served(world)
+    _copy(backup, tmp_path / "server.db")
+    advance(world.server.database, Online(world.server.keys), Gun(world.gun(APP)), 1000, world.now)
+    answer = world.manifest(APP, "1")
+    assert doubt(answer)["reason"] == "ROLLBACK"
+    assert "targets/releases version 1 is lower than current version 2" in message(answer)
+    world.upload(APP, RELEASES)  # the very file, from whoever has it
+    assert served(world)
+    assert world.manifest(APP, "1").headers["Docker-Content-Digest"] == two
+
+
+def _copy(source: Path, target: Path) -> None:
+    with closing(sqlite3.connect(source)) as one, closing(sqlite3.connect(target)) as other:
+        one.backup(other)
 
 
 def _pin(world: World, *key_ids: str) -> None:
