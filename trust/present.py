@@ -20,7 +20,7 @@ from tuf.api.metadata import Root, Snapshot, Targets
 from trust.cache import Cache
 from trust.chain import check_described, check_fresh, check_root, check_signatures, check_version
 from trust.changes import Draft
-from trust.errors import NotFoundError, RollbackError, RotationError, SignatureError, UnavailableError, UntrustedError
+from trust.errors import NotFoundError, SignatureError, UnavailableError, UntrustedError
 from trust.metadata import (
     NotaryMetadata,
     parse_root,
@@ -31,7 +31,7 @@ from trust.metadata import (
 )
 from trust.names import ROOT, SNAPSHOT, TARGETS, TIMESTAMP, Gun, RoleName
 from trust.pins import Pins
-from trust.reader import MAX_ROLES, MAX_ROOTS, ROOT_LIMIT, TIMESTAMP_LIMIT, Source
+from trust.reader import MAX_ROLES, ROOT_LIMIT, TIMESTAMP_LIMIT, Source, follow_root
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,31 +168,13 @@ class _Loading:
         else:
             trusted = parse_root(kept)
             check_root(trusted, self.gun, self.now, previous=trusted.signed, pins=self.pins, allow_expired=True)
-            self._follow(trusted, newest)
+            follow_root(self.source, self.gun, trusted, newest, self.now, self.pins, allow_expired=True)
+            for role in (TIMESTAMP, SNAPSHOT):
+                if set(trusted.signed.roles[role].keyids) != set(newest.signed.roles[role].keyids):
+                    self.cache.drop(self.gun, role)  # TUF 5.3.11
         self._check_fresh(newest)
         self._keep(newest)
         return newest
-
-    def _follow(self, trusted: NotaryMetadata[Root], newest: NotaryMetadata[Root]) -> None:
-        check_version(newest, trusted.signed.version)
-        if newest.signed.version == trusted.signed.version and newest.to_bytes() != trusted.to_bytes():
-            raise RollbackError("there are two different roots of the same version")
-        try:
-            check_root(newest, self.gun, self.now, previous=trusted.signed, pins=self.pins, allow_expired=True)
-        except RotationError:
-            link, first, last = trusted, trusted.signed.version + 1, newest.signed.version
-            if not first < last <= first + MAX_ROOTS:
-                raise
-            for version in range(first, last):
-                previous = link.signed
-                link = parse_root(self.source.fetch(self.gun, f"{version}.root", ROOT_LIMIT))
-                if link.signed.version != version:
-                    raise RollbackError(f"root {version} says that it is version {link.signed.version}") from None
-                check_root(link, self.gun, self.now, previous=previous, pins=self.pins, allow_expired=True)
-            check_root(newest, self.gun, self.now, previous=link.signed, pins=self.pins, allow_expired=True)
-        for role in (TIMESTAMP, SNAPSHOT):
-            if set(trusted.signed.roles[role].keyids) != set(newest.signed.roles[role].keyids):
-                self.cache.drop(self.gun, role)  # TUF 5.3.11
 
     def _snapshot(self, root: NotaryMetadata[Root]) -> tuple[int, NotaryMetadata[Snapshot]]:
         timestamp = parse_timestamp(self.source.fetch(self.gun, TIMESTAMP, TIMESTAMP_LIMIT))

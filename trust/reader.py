@@ -178,35 +178,9 @@ class Reader:
 
     def _newest_root(self, trusted: NotaryMetadata[Root], now: datetime) -> NotaryMetadata[Root]:
         newest = parse_root(self._source.fetch(self.gun, ROOT, ROOT_LIMIT))
-        check_version(newest, trusted.signed.version)
-        try:
-            check_root(newest, self.gun, now, previous=trusted.signed, pins=self._pins)
-        except RotationError:
-            # Not signed by the keys that we know: follow the rotations in between.
-            link = trusted
-            first, last = trusted.signed.version + 1, newest.signed.version
-            if not first < last <= first + MAX_ROOTS:
-                raise
-            for version in range(first, last):
-                previous = link.signed
-                link = self._link(version)
-                if link.signed.version != version:
-                    raise RollbackError(f"root {version} says that it is version {link.signed.version}") from None
-                check_root(link, self.gun, now, previous=previous, pins=self._pins, allow_expired=True)
-            check_root(newest, self.gun, now, previous=link.signed, pins=self._pins)
-        if newest.signed.version == trusted.signed.version and newest.to_bytes() != trusted.to_bytes():
-            raise RollbackError("there are two different roots of the same version")
+        follow_root(self._source, self.gun, trusted, newest, now, self._pins)
         self._keep(newest)
         return newest
-
-    def _link(self, version: int) -> NotaryMetadata[Root]:
-        try:
-            return parse_root(self._source.fetch(self.gun, f"{version}.root", ROOT_LIMIT))
-        except NotFoundError as error:
-            # Not "no trust data": there is a root, but nothing that leads to it.
-            raise RotationError(
-                f"could not rotate trust to a new trusted root: the server has no root {version}"
-            ) from error
 
     def _update(self, root: NotaryMetadata[Root], now: datetime) -> Collection:
         timestamp = self._timestamp(root, now)
@@ -327,6 +301,60 @@ class Reader:
     def _keep(self, meta: NotaryMetadata[Any], kept: bytes | None = None) -> None:
         if meta.to_bytes() != kept:
             self._cache.save(self.gun, meta.role, meta.signed.version, meta.to_bytes())
+
+
+def follow_root(
+    source: Source,
+    gun: Gun,
+    trusted: NotaryMetadata[Root],
+    newest: NotaryMetadata[Root],
+    now: datetime,
+    pins: Pins,
+    *,
+    allow_expired: bool = False,
+) -> None:
+    """`newest` is `trusted` or follows from it, if need be link by link.
+
+    Args:
+        source: has the links.
+        gun: the collection.
+        trusted: the root that is believed.
+        newest: the root that shall be.
+        now: the time.
+        pins: whom to believe at all.
+        allow_expired: whether `newest` may have expired; links may, always.
+
+    Raises:
+        UntrustedError: it does not; the subclass says why.
+        UnavailableError: the source does not answer.
+    """
+    check_version(newest, trusted.signed.version)
+    try:
+        check_root(newest, gun, now, previous=trusted.signed, pins=pins, allow_expired=allow_expired)
+    except RotationError:
+        # Not signed by the keys that we know: follow the rotations in between.
+        link, first, last = trusted, trusted.signed.version + 1, newest.signed.version
+        if not first < last <= first + MAX_ROOTS:
+            raise
+        for version in range(first, last):
+            previous, link = link, _link(source, gun, version)
+            check_root(link, gun, now, previous=previous.signed, pins=pins, allow_expired=True)
+        check_root(newest, gun, now, previous=link.signed, pins=pins, allow_expired=allow_expired)
+    if newest.signed.version == trusted.signed.version and newest.to_bytes() != trusted.to_bytes():
+        raise RollbackError("there are two different roots of the same version")
+
+
+def _link(source: Source, gun: Gun, version: int) -> NotaryMetadata[Root]:
+    try:
+        link = parse_root(source.fetch(gun, f"{version}.root", ROOT_LIMIT))
+    except NotFoundError as error:
+        # Not "no trust data": there is a root, but nothing that leads to it.
+        raise RotationError(
+            f"could not rotate trust to a new trusted root: the server has no root {version}"
+        ) from error
+    if link.signed.version != version:
+        raise RollbackError(f"root {version} says that it is version {link.signed.version}")
+    return link
 
 
 def _version(kept: bytes | None) -> int:
