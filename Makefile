@@ -31,6 +31,7 @@ lint: $(VENV)/.lint ## Check style, format and types
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
+	@MYPYPATH=tests:. $(BIN)/mypy --explicit-package-bases tests
 
 .PHONY: fix
 fix: $(VENV)/.lint ## Mend what style and format checks can mend
