@@ -89,18 +89,24 @@ class Collection:
         self.signers[role] = []
         self._name_keys(role, keys, 1)
 
-    def rotate(self, role: str, *, count: int = 1, threshold: int = 1) -> None:
-        """Give `role` new keys; the next root says so, and is signed by replaced root keys as well."""
+    def rotate(self, role: str, *, count: int = 1, threshold: int = 1, signers: Sequence[NotarySigner] = ()) -> None:
+        """Give `role` new keys, or those of `signers`; the next root says so, and replaced root keys sign it, too."""
         if role == "root":
             self._retired = [*self.signers["root"]]
-        self._replace(role, self._new_signers(role, count), threshold)
+        self._replace(role, list(signers) or self._new_signers(role, count), threshold)
 
     def delegation(
-        self, role: str, *, paths: Sequence[str] = ("",), count: int = 1, threshold: int = 1
+        self,
+        role: str,
+        *,
+        paths: Sequence[str] = ("",),
+        count: int = 1,
+        threshold: int = 1,
+        signers: Sequence[NotarySigner] = (),
     ) -> list[NotarySigner]:
-        """Delegate `role` to new keys, in its parent's payload; write the parent afterwards."""
+        """Delegate `role` to new keys, or to `signers`, in its parent's payload; write the parent afterwards."""
         parent = self._targets(role.rpartition("/")[0])
-        signers = self._new_signers(role, count)
+        signers = list(signers) or self._new_signers(role, count)
         if parent.delegations is None:
             parent.delegations = Delegations({}, {})
         assert parent.delegations.roles is not None
