@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from notaryserver import NotaryServer
+from server import app
 from server.advance import advance, main
 from server.online import Online
 from trust.errors import NotFoundError
@@ -77,3 +78,12 @@ def test_the_command_goes_through_all_collections_and_says_what_it_could_not(
         assert main([*arguments[:2], "--by", by], lambda _: Online(server.keys)) == 1
         assert "--by must be from 1 to 10000" in capsys.readouterr().err
     assert server.file(GUN, "timestamp").signed.version == 12
+
+
+def test_without_a_signer_the_command_says_what_is_missing(
+    server: NotaryServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "server.toml"
+    config.write_text(f'database_url = "{server.settings.database_url}"\n')
+    assert app.main(["advance", "--config", str(config)]) == 1
+    assert capsys.readouterr().err.startswith("troth-server: signer_ca, signer_client_certificate")
