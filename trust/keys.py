@@ -163,6 +163,10 @@ class NotaryKey(Key):
         on it, an RSA key has 2048 bits (§1.6, §1.7).
 
         So is a bare key, and what cannot be read at all: that verifies nothing.
+
+        Examples:
+            >>> trust.read_public_key(Path("alice.pub").read_bytes()).is_sound
+            True
         """
         return not self.keytype.endswith("-x509") or _is_sound(self.public)
 
