@@ -156,7 +156,7 @@ class DemoSite:
         (self.folder / "alice.pub").write_bytes(public_pem(alice, role="alice"))
         (root,) = keys.held(role="root")
         self.root_key = root.key_id
-        self._names = {}
+        self._names: dict[str, Any] = {}
         exec(compile(self.localised(PREAMBLE), "the examples' first lines", "exec"), self._names)
         self._kept, self._begun = set(self.folder.iterdir()), self._state()
 

@@ -48,6 +48,7 @@ class Item:
         """The text, or nothing; of a constant, the comment above it that begins with `#:`."""
         if self.node.docstring:
             return self.node.docstring.value
+        assert isinstance(self.node.filepath, Path)  # a namespace package has a list of them, and no constants
         lines = self.node.filepath.read_text(encoding="utf-8").splitlines()[: (self.node.lineno or 1) - 1]
         above = list(takewhile(lambda line: line.startswith("#:"), reversed(lines)))
         return "\n".join(line.removeprefix("#:").strip() for line in reversed(above))
@@ -101,4 +102,4 @@ def _of(name: str, node: griffe.Object) -> Iterator[Item]:
 
 
 def _final(node: griffe.Object | griffe.Alias) -> griffe.Object:
-    return node.final_target if isinstance(node, griffe.Alias) else node  # type: ignore[return-value]
+    return node.final_target if isinstance(node, griffe.Alias) else node

@@ -65,6 +65,7 @@ def test_a_blob_may_be_pushed_in_one_post(site: Site, algorithm: str) -> None:
 def test_a_post_with_a_wrong_digest_leaves_nothing(site: Site) -> None:
     answer = site.send("POST", f"/v2/{APP}/blobs/uploads/?digest={digest_of(b'other')}", DATA)
     assert (answer.status_code, code_of(answer)) == (400, "DIGEST_INVALID")
+    assert site.settings.content_folder is not None
     assert list((site.settings.content_folder / "uploads").iterdir()) == []
 
 
@@ -256,6 +257,7 @@ def test_a_blob_is_unknown_where_it_was_not_pushed(site: Site) -> None:
 
 def test_content_that_is_lost_is_503_and_not_500(site: Site) -> None:
     digest = site.push_blob(APP, DATA)
+    assert site.settings.content_folder is not None
     (site.settings.content_folder / "blobs" / "sha256" / digest.encoded[:2] / digest.encoded).unlink()
     answer = site.get(f"/v2/{APP}/blobs/{digest}", site.pull(APP))
     assert (answer.status_code, code_of(answer)) == (503, "UNAVAILABLE")
