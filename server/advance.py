@@ -19,7 +19,9 @@ from pathlib import Path
 
 from tuf.api.metadata import Snapshot
 
+from server.models import TRAIL
 from server.online import Online
+from server.publish import publish_deeds
 from server.settings import PREFIX, Settings
 from server.store import Store
 from trust.chain import check_root
@@ -28,6 +30,7 @@ from trust.metadata import parse_root, parse_snapshot
 from trust.names import ROOT, SNAPSHOT, TIMESTAMP, Gun, RoleName
 from trust.settings import load
 from trust.update import RefusedUpdateError
+from trust.web.caller import Who
 from trust.web.database import Database
 from trust.web.run import complain, configure_logging
 
@@ -73,7 +76,8 @@ def advance(database: Database, online: Online, gun: Gun, by: int, now: datetime
     timestamp = online.next_timestamp(gun, root.signed, chain.timestamp.version + by, data, now)
     files[TIMESTAMP] = (timestamp.signed.version, timestamp.to_bytes())
     with database.write() as session:
-        Store(session).put_all(gun, files, now, after=chain.timestamp.version)
+        hashes = Store(session).put_all(gun, files, now, after=chain.timestamp.version)
+        TRAIL.append(session, Who(), now, *publish_deeds(gun, files, hashes, by_server=files))
     return {role: version for role, (version, _) in files.items()}
 
 
