@@ -81,7 +81,10 @@ class World:
             settings = {"token_key": key} | settings
         self.server = NotaryServer(folder, now, keys=keys, **both)
         self.source = Wire(self)
-        homes = {"database_url": f"sqlite:///{folder}/registry.db", "content_folder": folder / "content"}
+        homes: dict[str, Any] = {
+            "database_url": f"sqlite:///{folder}/registry.db",
+            "content_folder": folder / "content",
+        }
         self.settings = Settings(**both, **(homes | settings))
         self.collections: dict[str, Collection] = {}
         self.manifests: dict[Digest, bytes] = {}

@@ -44,9 +44,9 @@ def hold(session: Session, *blobs: bytes, repository: RepositoryName = APP) -> N
     """Let `repository` hold `blobs`, known by both digests."""
     number = repositories.ensure_repository(session, repository)
     for data in blobs:
-        names = {algorithm: digest_of(data, algorithm).encoded for algorithm in ("sha256", "sha512")}
-        expect_blob(session, size=len(data), now=NOW, **names)
-        hold_blob(session, number, StoredBlob(**names, size=len(data)))
+        sha256, sha512 = (digest_of(data, algorithm).encoded for algorithm in ("sha256", "sha512"))
+        expect_blob(session, sha256=sha256, sha512=sha512, size=len(data), now=NOW)
+        hold_blob(session, number, StoredBlob(sha256, sha512, len(data)))
 
 
 def put(

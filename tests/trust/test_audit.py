@@ -8,6 +8,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Barrier
@@ -255,7 +256,7 @@ def test_a_record_that_was_put_in_before_the_first_is_found(trail: Database) -> 
 
 
 def test_a_changed_record_with_a_fresh_hash_is_found_at_the_next(trail: Database) -> None:
-    forge(trail, 3, lambda record: record.__class__(**{**fields(record), "actor": "bob", "hash": ""}))
+    forge(trail, 3, lambda record: replace(record, actor="bob", hash=""))
     seq, what = broken(trail)
     assert (seq, "does not follow record 3" in what) == (4, True)
 
