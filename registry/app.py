@@ -116,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return auditcommand.run(NAME, TRAIL, settings.database_url, parsed)
         if {"handler", "trust_handler", "job_handler"} & vars(parsed).keys():
             return _operate(settings, parsed)
-        configure_logging(settings.log_level)
+        configure_logging(settings.log_level, form=settings.log_format, service=NAME)
         return _serve(settings)
     except TrustError as error:
         return complain(NAME, error)
@@ -164,6 +164,7 @@ def _serve(settings: Settings) -> int:
         tls=tls,
         workers=settings.workers,
         threads=settings.threads,
+        metrics_listen=settings.metrics_listen,
     )
     return 0
 

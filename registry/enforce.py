@@ -65,9 +65,11 @@ class Permit:
 
     Attributes:
         warning: in permissive mode, why it would have been refused; goes into a `Warning` header.
+        reason: then, the reason in one word, as `reason_of` gives it.
     """
 
     warning: str | None = None
+    reason: str | None = None
 
 
 class Enforcer:
@@ -138,7 +140,7 @@ class Enforcer:
                 _log.warning("refused %s of %s to %r: %s", digest, repository, grant.subject, error)
                 raise
             _log.warning("would refuse %s of %s to %r: %s", digest, repository, grant.subject, error)
-            return Permit(f"would be refused: {error.message}")
+            return Permit(f"would be refused: {error.message}", reason_of(error))
         return Permit()
 
     def _collection(self, repository: RepositoryName, policy: Policy, digest: Digest, tag: Tag | None) -> Collection:
@@ -236,6 +238,12 @@ class _Case:
             if any(wanted == role or wanted.startswith(f"{role}/") for wanted in self.policy.roles):
                 raise _undecided(f"{message}; {role} cannot be verified: {error}", error, self.policy, **facts)
         raise _denied(message, reason, self.policy, **facts)
+
+
+def reason_of(error: DeniedError | UnavailableError) -> str:
+    """The reason of a refusal in one word (docs/reference/refusals.md)."""
+    # One without details is about a part of ours that does not answer.
+    return str(error.detail["reason"]) if isinstance(error.detail, dict) else "UNAVAILABLE"
 
 
 def _refreshed(reader: Reader) -> Collection:

@@ -16,13 +16,14 @@ from pathlib import Path
 from urllib.parse import quote
 
 import urllib3
-from flask import Blueprint, Response, g, request
+from flask import Blueprint, Response, request
 
 from registry.errors import NameInvalidError
 from trust.errors import InvalidError, SettingsError, UnavailableError
 from trust.names import Gun
 from trust.remote import NotaryServer
 from trust.tokens import Access, Issuer
+from trust.web import tracing
 
 #: Sent on, in either direction; all else is between two neighbours, or would let a client pose as a proxy.
 _REQUEST_HEADERS = ("Authorization", "Content-Type", "Accept", "If-None-Match", "If-Modified-Since", "User-Agent")
@@ -48,12 +49,12 @@ def source(
         clock: gives the time, aware.
     """
     if issuer is None:
-        return NotaryServer(url, ca=ca, longest=_LONGEST)
+        return NotaryServer(url, ca=ca, longest=_LONGEST, headers=tracing.sent_on)
 
     def token(gun: Gun) -> str:
         return issuer.issue("troth-registry", [Access("repository", gun, frozenset({"pull"}))], clock())
 
-    return NotaryServer(url, ca=ca, token=token, longest=_LONGEST)
+    return NotaryServer(url, ca=ca, token=token, longest=_LONGEST, headers=tracing.sent_on)
 
 
 def hand_over(url: str, ca: Path | None) -> Blueprint:
@@ -82,13 +83,13 @@ def hand_over(url: str, ca: Path | None) -> Blueprint:
     def trust(gun: str = "", rest: str = "") -> Response:
         if {".", ".."} & set(request.path.split("/")):  # nobody on the way may clean it to another path
             raise NameInvalidError("a path has no segments that are dots alone")
+        tracing.note(gun=gun)
         # The decoded path, encoded once: what the notary server decodes is what was matched here.
         target = url.rstrip("/") + quote(request.path, safe="/:@~")
         if request.query_string:
             target += "?" + request.query_string.decode("latin-1")
         headers = {name: request.headers[name] for name in _REQUEST_HEADERS if name in request.headers}
-        headers["Accept-Encoding"] = "identity"
-        headers["X-Request-Id"] = g.request_id  # by it the notary server's records lead to our log
+        headers |= {"Accept-Encoding": "identity"} | tracing.sent_on()
         if request.content_length is not None:
             headers["Content-Length"] = str(request.content_length)
         has_body = request.content_length or "chunked" in request.headers.get("Transfer-Encoding", "")

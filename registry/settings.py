@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trust.errors import SettingsError
+from trust.settings import observing_problems
 
 PREFIX = "TROTH_REGISTRY"
 TRUST_MODES = ("disabled", "permissive", "enforced")
@@ -74,9 +75,14 @@ class Settings:
     workers: int = field(default=2, metadata=_help("processes"))
     threads: int = field(default=8, metadata=_help("threads in each process"))
     log_level: str = field(default="INFO", metadata=_help("least important kind of log line to write"))
+    log_format: str = field(default="text", metadata=_help("form of log lines: text or json"))
+    metrics_listen: str | None = field(
+        default=None,
+        metadata=_help("address and port of `/metrics`, plain HTTP for everybody who can reach it; none: no metrics"),
+    )
 
     def __post_init__(self) -> None:
-        problems = []
+        problems = observing_problems(self.log_format, self.metrics_listen, self.listen)
         if self.trust_mode not in TRUST_MODES:
             problems.append(f"trust_mode must be one of {', '.join(TRUST_MODES)}")
         if not self.hosts:

@@ -8,7 +8,7 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +18,7 @@ from werkzeug.routing import BaseConverter, Rule
 
 from server import advance, goconfig, migrations, takeover
 from server.errors import LostRaceError, MetadataNotFoundError
+from server.expiry import Expiry
 from server.health import Health
 from server.models import TRAIL
 from server.online import Online
@@ -32,10 +33,11 @@ from trust.keystore import KeyStore
 from trust.remotekeys import RemoteKeyStore
 from trust.settings import complaints, failures
 from trust.tokens import Sites, Verifier, authorities_in
-from trust.web import auditcommand
+from trust.web import auditcommand, tracing
 from trust.web.app import create_base_app
 from trust.web.bearer import Guard
 from trust.web.database import Database
+from trust.web.metrics import COLLECTORS
 from trust.web.migrations import upgrade
 from trust.web.refusals import Refusals
 from trust.web.run import Tls, check_tls, complain, configure_logging, report, run
@@ -92,6 +94,9 @@ def create_app(
     views = Views(ports)
     app = create_base_app(NAME, not_found=MetadataNotFoundError)
     app.extensions[DATABASE] = database
+    app.extensions[COLLECTORS] = [
+        Expiry(database, ports.keys, clock, timedelta(seconds=settings.expiry_interval)),
+    ]
     app.url_map.converters["anything"] = _Anything
     # Every path and every method: which of them mean something is the views' business.
     app.url_map.add(Rule("/<anything:_path>", endpoint="answer"))
@@ -158,7 +163,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings, notes = _load(options.config)
         if options.check:
             return report(NAME, find_faults(settings), [*notes, *_notes(settings)])
-        configure_logging("debug" if options.debug else settings.log_level)
+        level = "debug" if options.debug else settings.log_level
+        configure_logging(level, form=settings.log_format, service=NAME)
         for note in notes:
             _log.warning("%s: %s", options.config, note)
         prepare(settings)
@@ -173,6 +179,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             tls=tls,
             workers=settings.workers,
             threads=settings.threads,
+            metrics_listen=settings.metrics_listen,
         )
     except TrustError as error:
         return report(NAME, complaints(error), ()) if options.check else complain(NAME, error)
@@ -224,7 +231,9 @@ def _signer(settings: Settings, timeout: float = 10.0) -> RemoteKeyStore:
     if certificate is None or key is None or ca is None:
         # The signer speaks mutual TLS only; there is nothing weaker to fall back to.
         raise SettingsError("signer_ca, signer_client_certificate and signer_client_key must be set")
-    return RemoteKeyStore(settings.signer_url, ca=ca, certificate=certificate, key=key, timeout=timeout)
+    return RemoteKeyStore(
+        settings.signer_url, ca=ca, certificate=certificate, key=key, timeout=timeout, headers=tracing.sent_on
+    )
 
 
 def _verifier(settings: Settings) -> Verifier | None:

@@ -18,6 +18,7 @@ from datetime import datetime
 
 from tuf.api.metadata import Snapshot
 
+from server.counts import LOST_RACES, stored
 from server.envelope import read_version
 from server.errors import LostRaceError, VersionError
 from server.models import TRAIL
@@ -74,6 +75,7 @@ class Publisher:
                 self._attempt(gun, uploads, versions, who)
                 return
             except (LostRaceError, BrokenOffError):
+                LOST_RACES.labels("publish").inc()
                 continue
         raise VersionError
 
@@ -101,6 +103,7 @@ class Publisher:
             if replaced:
                 deeds = [replace(deed, detail=replaced) if deed.role == ROOT else deed for deed in deeds]
             TRAIL.append(session, who, now, *deeds)
+        stored(files)
 
     def _check_versions(self, versions: Mapping[RoleName, int], newest: Mapping[RoleName, int]) -> None:
         """Spare the signer what the store would refuse anyway."""

@@ -24,6 +24,7 @@ from threading import Lock
 
 from tuf.api.metadata import Root, Snapshot, Timestamp
 
+from server.counts import LOST_RACES, stored
 from server.errors import LostRaceError, MetadataNotFoundError, VersionError
 from server.models import TRAIL
 from server.online import SNAPSHOT_LIFETIME, TIMESTAMP_LIFETIME, Online
@@ -90,6 +91,7 @@ class Current:
             try:
                 self._renew(gun, due, now)
             except (LostRaceError, VersionError, BrokenOffError):
+                LOST_RACES.labels("renewal").inc()
                 self._pauses.done(gun)  # read what the winner wrote
             except TrustError as error:
                 self._pauses.failed(gun, now)
@@ -138,6 +140,7 @@ class Current:
             hashes = Store(session).put_all(gun, files, now, after=due.timestamp.signed.version)
             # Whoever reads first after half of its life has not asked for it.
             TRAIL.append(session, Who(SERVICE), now, *publish_deeds(gun, files, hashes, by_server=files))
+        stored(files)
 
     def _root(self, gun: Gun, snapshot: NotaryMetadata[Snapshot], now: datetime) -> NotaryMetadata[Root]:
         with self._database.read() as session:

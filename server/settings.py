@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trust.errors import SettingsError
+from trust.settings import observing_problems
 
 PREFIX = "TROTH_SERVER"
 KEY_ALGORITHMS = ("ecdsa", "ed25519")
@@ -73,9 +74,17 @@ class Settings:
     workers: int = field(default=2, metadata=_help("processes"))
     threads: int = field(default=8, metadata=_help("threads in each process"))
     log_level: str = field(default="INFO", metadata=_help("least important kind of log line to write"))
+    log_format: str = field(default="text", metadata=_help("form of log lines: text or json"))
+    metrics_listen: str | None = field(
+        default=None,
+        metadata=_help("address and port of `/metrics`, plain HTTP for everybody who can reach it; none: no metrics"),
+    )
+    expiry_interval: int = field(
+        default=300, metadata=_help("seconds, at least, between two looks at what was published, for expiry metrics")
+    )
 
     def __post_init__(self) -> None:
-        problems = []
+        problems = observing_problems(self.log_format, self.metrics_listen, self.listen)
         if not _LISTEN.fullmatch(self.listen):  # gunicorn would listen somewhere else
             problems.append(f"listen must be host:port, not {self.listen[:80]!r}")
         if self.log_level.lower() not in LOG_LEVELS:
@@ -96,7 +105,8 @@ class Settings:
         for prefix in self.gun_prefixes:
             if not _is_clean_prefix(prefix):
                 problems.append(f"gun_prefixes: {prefix!r} must be a clean relative path that ends in one slash")
-        for name in ("max_body_bytes", "max_part_bytes", "max_parts", "max_version_jump", "workers", "threads"):
+        numbers = ("max_body_bytes", "max_part_bytes", "max_parts", "max_version_jump", "workers", "threads")
+        for name in (*numbers, "expiry_interval"):
             if getattr(self, name) < 1:
                 problems.append(f"{name} must be at least 1")
         for name in ("current_max_age", "consistent_max_age"):

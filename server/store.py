@@ -108,6 +108,11 @@ class Store:
         entry = parse_snapshot(snapshot.data).signed.meta.get(role)
         return Chain(timestamp, snapshot, self._named(gun, role, entry, latest) if entry else None)
 
+    def guns(self) -> list[str]:
+        """The names of all collections, as they are stored: some may be of an older server's making."""
+        query = select(TufFileRow.gun).where(TufFileRow.role == TIMESTAMP).distinct().order_by(TufFileRow.gun)
+        return list(self._session.scalars(query))
+
     def named(self, gun: Gun, role: RoleName, entry: MetaFile) -> StoredFile | None:
         """The file of that role that an entry of a snapshot or timestamp means."""
         return self._named(gun, role, entry, {})

@@ -21,6 +21,7 @@ from urllib.parse import quote
 from flask import Response, request
 from werkzeug.http import http_date
 
+from server.counts import LOST_RACES
 from server.errors import (
     InvalidGunError,
     InvalidParametersError,
@@ -41,7 +42,8 @@ from trust.keystore import KeyStore
 from trust.metadata import parse_root
 from trust.names import ROOT, Gun, RoleName
 from trust.tokens import Access
-from trust.web.app import JSON_TYPE
+from trust.web import tracing
+from trust.web.app import JSON_TYPE, UNMATCHED
 from trust.web.audit import Deed
 from trust.web.bearer import Guard
 from trust.web.caller import caller
@@ -56,11 +58,15 @@ _PULL = frozenset({"pull"})
 _PUSH = frozenset({"push", "pull"})
 _ALL = frozenset({"*"})
 
+_HEALTH, _BASE, _CHANGEFEED = _SITE_PATHS = ("/_notary_server/health", "/v2/", "/v2/_trust/changefeed")
+_SITE_ROUTES = {path: path for path in _SITE_PATHS}
+
 _INTEGER = re.compile(r"[+-]?[0-9]+", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _GUN = r"/v2/(?P<gun>(?s:.+))/_trust/"
 _ROLE = r"(?P<role>root|snapshot|timestamp|targets(?:/[^/\s]+)*)"
 _CHECKSUM = r"(?P<checksum>[0-9a-fA-F]{64}|[0-9a-fA-F]{96}|[0-9a-fA-F]{128})"
+_KEY_FILE = r"tuf/(?P<role>snapshot|timestamp)\.key"
 _MAX_INT32 = 2**31 - 1
 _MAX_DELETIONS = 8
 
@@ -84,6 +90,8 @@ class Ports:
 class _Route:
     methods: tuple[str, ...]
     pattern: re.Pattern[str]
+    #: what metrics and logs call it
+    template: str
     view: Callable[[Views, Gun, dict[str, str]], Response]
     actions: frozenset[str]
     #: what the audit trail calls it; None: it only reads
@@ -104,16 +112,19 @@ class Views:
         """Answer the current request."""
         # The path as it was sent, percent-decoded once; Flask's own has lost a double slash at its beginning.
         path = request.environ["PATH_INFO"].encode("latin-1").decode("utf-8", "replace")
+        tracing.note(route=_SITE_ROUTES.get(path, UNMATCHED))
         if request.method not in _KNOWN_METHODS:
             return _empty(405)
         clean = _clean(path)
         if clean != path:
             return _moved(clean)
-        if request.method == "GET" and path == "/_notary_server/health":
+        if request.method == "GET" and path == _HEALTH:
             return self._health()
         for route in _ROUTES:
             if request.method in route.methods and (match := route.pattern.fullmatch(path)):
+                tracing.note(route=route.template)
                 gun = self._gun(match["gun"], route)
+                tracing.note(gun=gun)
                 access = Access("repository", gun, route.actions)
                 if route.action is None:
                     self._ports.guard.require(access)
@@ -123,9 +134,9 @@ class Views:
                     self._ports.guard.require(access)
                     return route.view(self, gun, match.groupdict())
         self._ports.guard.require(_CATALOG)
-        if request.method == "GET" and path == "/v2/":
+        if request.method == "GET" and path == _BASE:
             return _text("{}")
-        if request.method == "GET" and path == "/v2/_trust/changefeed":
+        if request.method == "GET" and path == _CHANGEFEED:
             return self._changes(None)
         raise MetadataNotFoundError
 
@@ -190,6 +201,7 @@ class Views:
                     TRAIL.append(session, caller(), now, Deed(action="delete", name=gun, detail={"files": files}))
                 return _empty(200)
             except (LostRaceError, BrokenOffError):
+                LOST_RACES.labels("deletion").inc()
                 continue
         raise UnavailableError("others keep changing the collection")
 
@@ -239,17 +251,25 @@ class Views:
         return response
 
 
+_TRUST = "/v2/<gun>/_trust/"
+_TUF = f"{_TRUST}tuf/"
 _METADATA = ("GET", "HEAD")
 _ROUTES = (
-    _Route(("POST",), re.compile(_GUN + r"tuf/"), Views.publish, _PUSH, "publish", InvalidGunError),
-    _Route(_METADATA, re.compile(_GUN + rf"tuf/{_ROLE}\.{_CHECKSUM}\.json"), Views.by_checksum, _PULL),
-    _Route(_METADATA, re.compile(_GUN + rf"tuf/(?P<version>[0-9]+)\.{_ROLE}\.json"), Views.by_version, _PULL),
-    _Route(_METADATA, re.compile(_GUN + rf"tuf/{_ROLE}\.json"), Views.current, _PULL),
-    _Route(("GET",), re.compile(_GUN + r"tuf/(?P<role>snapshot|timestamp)\.key"), Views.key, _PUSH, "key"),
-    _Route(("POST",), re.compile(_GUN + r"tuf/(?P<role>snapshot|timestamp)\.key"), Views.new_key, _ALL, "key"),
-    _Route(("DELETE",), re.compile(_GUN + r"tuf/"), Views.delete, _ALL, "delete"),
-    _Route(("GET",), re.compile(_GUN + r"changefeed"), Views.changes, _PULL),
-)
+    _Route(("POST",), re.compile(_GUN + r"tuf/"), _TUF, Views.publish, _PUSH, "publish", InvalidGunError),
+    _Route(
+        _METADATA, re.compile(_GUN + rf"tuf/{_ROLE}\.{_CHECKSUM}\.json"), f"{_TUF}<role>.<checksum>.json",
+        Views.by_checksum, _PULL,
+    ),
+    _Route(
+        _METADATA, re.compile(_GUN + rf"tuf/(?P<version>[0-9]+)\.{_ROLE}\.json"), f"{_TUF}<version>.<role>.json",
+        Views.by_version, _PULL,
+    ),
+    _Route(_METADATA, re.compile(_GUN + rf"tuf/{_ROLE}\.json"), f"{_TUF}<role>.json", Views.current, _PULL),
+    _Route(("GET",), re.compile(_GUN + _KEY_FILE), f"{_TUF}<role>.key", Views.key, _PUSH, "key"),
+    _Route(("POST",), re.compile(_GUN + _KEY_FILE), f"{_TUF}<role>.key", Views.new_key, _ALL, "key"),
+    _Route(("DELETE",), re.compile(_GUN + r"tuf/"), _TUF, Views.delete, _ALL, "delete"),
+    _Route(("GET",), re.compile(_GUN + r"changefeed"), f"{_TRUST}changefeed", Views.changes, _PULL),
+)  # fmt: skip
 
 
 def _role(text: str) -> RoleName:

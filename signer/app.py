@@ -38,6 +38,7 @@ from trust.web.database import Database
 from trust.web.migrations import upgrade
 from trust.web.run import check_tls, complain, configure_logging, report, run
 
+NAME = "troth-signer"
 _PR_SET_DUMPABLE = 4
 _log = logging.getLogger("troth.signer")
 
@@ -68,7 +69,7 @@ def create_app(
         limits=settings.limits,
         cached_keys=settings.cached_keys,
     )
-    app = create_base_app("signer")
+    app = create_base_app(NAME)
     add_views(app, vault, database, settings.clients, max_payload_bytes=settings.max_payload_bytes)
     if settings.grpc_listen is not None:
         methods = Methods(vault, database, settings.max_payload_bytes)
@@ -103,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv[:1] == ["serve"]:
         del argv[0]
     parser = argparse.ArgumentParser(
-        prog="troth-signer",
+        prog=NAME,
         description="Keeps the keys of a notary server and signs.",
         epilog="`troth-signer import --help` tells how to take over another notary signer's keys, "
         "`troth-signer audit --help` how to see who did what.",
@@ -114,14 +115,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--debug", "-debug", action="store_true", help="log everything, and allow core dumps and debuggers"
     )
-    parser.add_argument("--version", "-version", action="version", version=f"troth-signer {version('troth')}")
+    parser.add_argument("--version", "-version", action="version", version=f"{NAME} {version('troth')}")
     options = parser.parse_args(argv)
     os.umask(0o077)  # an SQLite database is for its owner
     try:
         settings, notes = _load(options.config)
         if options.check:
-            return report("troth-signer", find_faults(settings), notes)
-        configure_logging("debug" if options.debug else settings.log_level)
+            return report(NAME, find_faults(settings), notes)
+        level = "debug" if options.debug else settings.log_level
+        configure_logging(level, form=settings.log_format, service=NAME)
         for note in notes:
             _log.warning("%s: %s", options.config, note)
         if not options.debug:
@@ -130,16 +132,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_tls(settings.tls)
         TRAIL.log_start(settings.database_url)
         run(
-            "troth-signer",
+            NAME,
             lambda: create_app(settings),
             listen=settings.listen,
             http2_listen=settings.grpc_listen,
             tls=settings.tls,
             workers=settings.workers,
             threads=settings.threads,
+            metrics_listen=settings.metrics_listen,
         )
     except TrustError as error:
-        return report("troth-signer", complaints(error), ()) if options.check else complain("troth-signer", error)
+        return report(NAME, complaints(error), ()) if options.check else complain(NAME, error)
     return 0
 
 

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import logging
 import time
-import uuid
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -33,6 +32,8 @@ from trust.errors import DeniedError, InvalidError, NotFoundError, TrustError, U
 from trust.keys import NotaryKey
 from trust.keystore import ALGORITHMS
 from trust.names import Gun, RoleName
+from trust.web import tracing
+from trust.web.app import UNMATCHED, log_answer
 from trust.web.caller import Who
 from trust.web.database import Database
 
@@ -49,7 +50,6 @@ RESOURCE_EXHAUSTED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE = 8, 12, 13, 14
 _PREFIX_BYTES = 5
 _SERVING, _NOT_SERVING = 1, 2
 _log = logging.getLogger("troth.signer")
-_requests = logging.getLogger("troth.request")
 
 
 class CallError(TrustError):
@@ -87,6 +87,7 @@ class Methods:
         if algorithm not in ALGORITHMS:
             raise CallError(UNKNOWN, f"algorithm {algorithm[:40]} not supported for create key")
         gun, role = Gun(request.text(2)), RoleName(request.text(3))
+        tracing.note(gun=gun)
         try:
             key = self.vault.create(gun, role, algorithm, who=client)
         except UnavailableError as error:
@@ -117,6 +118,7 @@ class Methods:
         if len(payload) > self.max_payload_bytes:
             raise CallError(RESOURCE_EXHAUSTED, f"the payload is longer than {self.max_payload_bytes} bytes")
         placed = self.vault.locate(key_id)
+        tracing.note(gun=placed.gun)
         signature = self.vault.sign(placed.gun, placed.role, key_id, payload, who=client)
         _log.info("key %s of %r %s signs for %r", key_id, str(placed.gun), placed.role, client.actor)
         ((method, raw),) = signature.candidates
@@ -164,11 +166,14 @@ class Door:
         if send_trailers is None:
             start_response("505 HTTP Version Not Supported", [("Content-Type", "text/plain")])
             return [b"gRPC needs HTTP/2\n"]
-        started, call = time.monotonic(), uuid.uuid4().hex
-        answer, status, message = self._answer(environ, call)
-        elapsed = (time.monotonic() - started) * 1000
-        path = quote(environ.get("PATH_INFO", "")[:200])
-        _requests.info("signer grpc %s -> %d %.1fms id=%s", path, status, elapsed, call)
+        started, path = time.monotonic(), environ.get("PATH_INFO", "")
+        token = tracing.enter("troth-signer", environ.get("HTTP_X_REQUEST_ID", ""))
+        try:
+            tracing.note(route=path if path in self._methods else UNMATCHED)
+            answer, status, message = self._answer(environ)
+            log_answer("GRPC", path, status, time.monotonic() - started, client=environ.get("REMOTE_ADDR"))
+        finally:
+            tracing.leave(token)
         trailers = [("grpc-status", str(status))]
         if message:
             trailers.append(("grpc-message", quote(message, safe="!\"#$&'()*+,/:;<=>?@[\\]^`{|}")))
@@ -176,20 +181,21 @@ class Door:
         start_response("200 OK", [("Content-Type", TYPE)])
         return [] if answer is None else [bytes(1) + len(answer).to_bytes(4, "big") + answer]
 
-    def _answer(self, environ: WSGIEnvironment, call: str) -> tuple[bytes | None, int, str]:
+    def _answer(self, environ: WSGIEnvironment) -> tuple[bytes | None, int, str]:
         """The answer's message if there is one, the status and its text."""
         try:
             name = admit(environ.get("gunicorn.socket"), self._clients)
-            client = Who(name, environ.get("REMOTE_ADDR", ""), call)
+            client = Who(name, environ.get("REMOTE_ADDR", ""), _call_id())
+            tracing.note(subject=name)
             method = self._methods.get(environ.get("PATH_INFO", ""))
             if method is None or environ["REQUEST_METHOD"] != "POST":
                 raise CallError(UNIMPLEMENTED, "there is no such method")
             data = self._read(environ)  # a client that goes away meanwhile is gunicorn's business
-            return _call(method, data, client, call), OK, ""
+            return _call(method, data, client), OK, ""
         except TrustError as error:
             status = _status(error)
             if status == UNAVAILABLE:
-                _log.warning("grpc %s: %s id=%s", type(error).__name__, error, call)
+                _log.warning("grpc %s: %s id=%s", type(error).__name__, error, _call_id())
             return None, status, error.message
 
     def _read(self, environ: WSGIEnvironment) -> bytes:
@@ -211,14 +217,19 @@ class Door:
         return data
 
 
-def _call(method: Callable[[Message, Who], bytes], data: bytes, client: Who, call: str) -> bytes:
+def _call(method: Callable[[Message, Who], bytes], data: bytes, client: Who) -> bytes:
     try:
         return method(Message(data), client)
     except TrustError:
         raise
     except Exception as error:
-        _log.exception("signer grpc failed, id=%s", call)
-        raise CallError(INTERNAL, f"an internal error occurred; it is logged as {call}") from error
+        _log.exception("signer grpc failed, id=%s", _call_id())
+        raise CallError(INTERNAL, f"an internal error occurred; it is logged as {_call_id()}") from error
+
+
+def _call_id() -> str:
+    facts = tracing.current()
+    return facts.request_id if facts else ""
 
 
 def _is_grpc(content_type: str) -> bool:

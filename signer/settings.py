@@ -14,6 +14,7 @@ from pathlib import Path
 
 from trust.errors import SettingsError
 from trust.keystore import Limits
+from trust.settings import observing_problems
 from trust.web.run import Tls
 
 _LISTEN = re.compile(r"(?:[^\s:/\[\]]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
@@ -51,9 +52,14 @@ class Settings:
     workers: int = field(default=2, metadata={"help": "processes"})
     threads: int = field(default=8, metadata={"help": "threads in each process"})
     log_level: str = field(default="info", metadata={"help": "debug, info, warning or error"})
+    log_format: str = field(default="text", metadata={"help": "form of log lines: text or json"})
+    metrics_listen: str | None = field(
+        default=None,
+        metadata={"help": "address of `/metrics`, host:port, plain HTTP for all who reach it; none: no metrics"},
+    )
 
     def __post_init__(self) -> None:
-        problems = []
+        problems = observing_problems(self.log_format, self.metrics_listen, self.listen, self.grpc_listen)
         if not self.clients or not all(self.clients):
             problems.append("clients must name the certificates that are let in: nobody is")
         for name, address in (("listen", self.listen), ("grpc_listen", self.grpc_listen)):

@@ -38,7 +38,10 @@ from trust.names import Gun, RoleName
 from trust.web.audit import Deed
 from trust.web.caller import Who, caller
 from trust.web.database import Database
+from trust.web.metrics import counter
 from trust.web.refusals import Refusals
+
+_SIGNATURES = counter("troth_signatures", "signatures made", service="troth-signer", role=("timestamp", "snapshot"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +147,7 @@ class Vault:
             if row.last_used is None:
                 self._tell(session, who, "key.use", held, gun, role)
             row.last_used = row.updated_at = self._now()
+        _SIGNATURES.labels(role).inc()
         return signature
 
     def locate(self, key_id: str) -> Placed:

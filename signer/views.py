@@ -31,6 +31,7 @@ from trust.remotekeys import (
     encode_keys,
     encode_signature,
 )
+from trust.web import tracing
 from trust.web.app import JSON_TYPE
 from trust.web.database import Database
 
@@ -56,10 +57,12 @@ def add_views(
     @app.before_request
     def _admit() -> None:
         g.actor = g.client = admit(request.environ.get("gunicorn.socket"), clients)
+        tracing.note(subject=g.client)
 
     @app.post(KEYS_PATH)
     def _create() -> Response:
         asked = CreateRequest.decode(_body(_MAX_BODY))
+        tracing.note(gun=asked.gun)
         key = keys.create(asked.gun, asked.role, asked.algorithm)
         _log.info("key %s of %r %s is given to %r", key.keyid, str(asked.gun), asked.role, g.client)
         return _answer(encode_key(key))
@@ -67,11 +70,13 @@ def add_views(
     @app.post(FIND_PATH)
     def _find() -> Response:
         asked = FindRequest.decode(_body(_MAX_BODY))
+        tracing.note(gun=asked.gun)
         return _answer(encode_keys(keys.find(asked.gun, asked.role, asked.key_ids)))
 
     @app.post(SIGN_PATH)
     def _sign() -> Response:
         asked = SignRequest.decode(_body(max_sign_body))
+        tracing.note(gun=asked.gun)
         if len(asked.payload) > max_payload_bytes:
             raise InvalidError(f"the payload is longer than {max_payload_bytes} bytes")
         signature = keys.sign(asked.gun, asked.role, asked.key_id, asked.payload)

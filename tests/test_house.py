@@ -25,7 +25,7 @@ HOUSE = Path(__file__).parent.parent
 SERVICES = ("server", "signer", "registry")
 PACKAGES = ("trust", *SERVICES)
 #: What only services need.
-HEAVY = {"flask", "werkzeug", "sqlalchemy", "gunicorn", "argon2", "alembic", "jinja2"}
+HEAVY = {"flask", "werkzeug", "sqlalchemy", "gunicorn", "argon2", "alembic", "jinja2", "prometheus_client"}
 WINGS = {"accounts", "jobs", "scans", "ui"}
 #: The rooms of the registry that wire core and wings together.
 WIRING = {"registry.app", "registry.commands"}

@@ -55,6 +55,7 @@ class NotaryServer:
         token: gives a bearer token for a GUN without asking a realm; it wins over `credentials`.
         timeout: seconds to wait for a connection, and between bytes.
         longest: seconds for a whole answer.
+        headers: gives what else is sent with each request, such as the ID of the request that it is made for.
 
     Raises:
         InvalidError: the address is not http(s), or a CA file cannot be read.
@@ -74,8 +75,9 @@ class NotaryServer:
         token: Callable[[Gun], str] | None = None,
         timeout: float = 10.0,
         longest: float = LONGEST,
+        headers: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
-        self._site = Site(url, ca=ca, credentials=credentials, timeout=timeout, longest=longest)
+        self._site = Site(url, ca=ca, credentials=credentials, timeout=timeout, longest=longest, headers=headers)
         self.url = self._site.url
         self._token = token
 

@@ -25,7 +25,7 @@ from __future__ import annotations
 import base64
 import json
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -165,17 +165,27 @@ class RemoteKeyStore:
         key: its private key.
         timeout: seconds to wait for a connection, and for each part of an answer.
         longest: seconds for a whole answer.
+        headers: gives what else is sent with each request, such as the ID of the request that it is made for.
 
     Raises:
         SettingsError: one of these cannot be used.
     """
 
     def __init__(
-        self, url: str, ca: Path, certificate: Path, key: Path, timeout: float = 10.0, longest: float = 30.0
+        self,
+        url: str,
+        ca: Path,
+        certificate: Path,
+        key: Path,
+        timeout: float = 10.0,
+        longest: float = 30.0,
+        *,
+        headers: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         host, port = _address(url)
         self._url = url
         self._longest = longest
+        self._headers = headers
         self._pool = HttpsPool(
             host,
             port,
@@ -221,7 +231,7 @@ class RemoteKeyStore:
             raise self._nonsense(error.message) from error
 
     def _exchange(self, path: str, body: bytes) -> tuple[int, bytes]:
-        headers = {"Content-Type": "application/json"}
+        headers = {**self._headers(), "Content-Type": "application/json"}
         with Exchange(self._longest) as exchange:
             response = self._pool.urlopen(
                 "POST", path, body=body, headers=headers, redirect=False, retries=False, preload_content=False

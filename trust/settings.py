@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import tomllib
 import typing
 from collections.abc import Callable, Mapping
@@ -28,6 +29,10 @@ from typing import Any, TypeVar
 from trust.errors import SettingsError, TrustError
 
 S = TypeVar("S")
+
+#: How a service may write its log.
+LOG_FORMATS = ("text", "json")
+_ADDRESS = re.compile(r"(?:[^\s:/\[\]]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
 
 
 def load(
@@ -95,6 +100,24 @@ def failures(*steps: Callable[[], object]) -> list[str]:
         except TrustError as error:
             found += complaints(error)
     return found
+
+
+def observing_problems(log_format: str, metrics_listen: str | None, *others: str | None) -> list[str]:
+    """What is wrong with the settings that all services have for those who watch them.
+
+    Args:
+        log_format: must be one of `LOG_FORMATS`.
+        metrics_listen: must be `host:port`, and none of `others`, or None.
+        others: where else the service listens.
+    """
+    problems = []
+    if log_format not in LOG_FORMATS:
+        problems.append(f"log_format must be one of {', '.join(LOG_FORMATS)}")
+    if metrics_listen is not None and not _ADDRESS.fullmatch(metrics_listen):
+        problems.append(f"metrics_listen must be host:port, not {metrics_listen[:80]!r}")
+    elif metrics_listen is not None and metrics_listen in others:
+        problems.append("metrics_listen must be an address of its own: nothing but metrics is without TLS and tokens")
+    return problems
 
 
 def complaints(error: TrustError) -> list[str]:

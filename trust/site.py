@@ -15,7 +15,7 @@ import json
 import os
 import re
 import ssl
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import SplitResult, urlencode, urlsplit
@@ -50,6 +50,7 @@ class Site:
         credentials: user and password for the token realm; the user `<token>` has an identity token for password.
         timeout: seconds to wait for a connection, and between bytes.
         longest: seconds for a whole answer, however steadily it trickles in.
+        headers: gives what else is sent with each request, such as the ID of the request that it is made for.
 
     Raises:
         InvalidError: the address is not http(s), or a CA file cannot be read.
@@ -63,6 +64,7 @@ class Site:
         credentials: tuple[str, str] | None = None,
         timeout: float = 10.0,
         longest: float = LONGEST,
+        headers: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         parts = _split(url)
         if parts is None or parts.query or parts.fragment:
@@ -71,6 +73,7 @@ class Site:
         self._secure = parts.scheme == "https"
         self._credentials = credentials
         self._longest = longest
+        self._headers = headers
         self._tokens: dict[str, str] = {}
         files = [os.fspath(ca)] if isinstance(ca, str | os.PathLike) else [os.fspath(each) for each in ca or ()]
         try:
@@ -157,7 +160,7 @@ class Site:
         self, method: str, url: str, authorization: str | None, body: bytes | None, headers: Mapping[str, str] | None
     ) -> Iterator[Answer]:
         # One coding on the wire: limits count what arrives.
-        sent = {**(headers or {}), "Accept-Encoding": "identity"}
+        sent = {**self._headers(), **(headers or {}), "Accept-Encoding": "identity"}
         if authorization:
             sent["Authorization"] = authorization
         with Exchange(self._longest) as exchange:

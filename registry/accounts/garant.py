@@ -25,8 +25,16 @@ from registry.accounts.models import Permission
 from registry.accounts.policy import Account, Level, decide, repository_of
 from trust.errors import InvalidError
 from trust.tokens import Access, Issuer, Sites, format_scope, parse_scopes
+from trust.web import tracing
 from trust.web.database import Database
+from trust.web.metrics import counter
 
+_TOKENS = counter(
+    "troth_tokens",
+    "requests for a token: with all that was asked for, with less, with nothing of it, or none given",
+    service="troth-registry",
+    outcome=("granted", "reduced", "empty", "refused"),
+)
 #: A form holds a password or a refresh token and a few scopes.
 MAX_FORM_BYTES = 32 * 1024
 
@@ -82,10 +90,14 @@ def create_garant(
         response.headers["Cache-Control"] = "no-store"
         if response.status_code == 429:
             response.headers["Retry-After"] = str(WINDOW_SECONDS)
+        if response.status_code >= 400:
+            _TOKENS.labels("refused").inc()
         return response
 
     def answer(account: Account | None, asked: list[Access], refresh_token: str | None, now: datetime) -> Response:
         granted = _granted(database, account, asked, sites)
+        tracing.note(subject=account.name if account else None)
+        _TOKENS.labels(_outcome(asked, granted)).inc()
         token = issuer.issue(account.name if account else "", granted, now)
         body: dict[str, object] = {
             "token": token,
@@ -114,6 +126,16 @@ def _granted(database: Database, account: Account | None, asked: Iterable[Access
             levels = {repository: Level(level) for repository, level in rows}
     decided = [decide(account, levels, each, sites) for each in asked]
     return [access for access in decided if access.actions]
+
+
+def _outcome(asked: Iterable[Access], granted: Iterable[Access]) -> str:
+    wanted, given = (
+        {(each.type, each.name, action) for each in accesses for action in each.actions}
+        for accesses in (asked, granted)
+    )
+    if wanted <= given:
+        return "granted"
+    return "reduced" if given else "empty"
 
 
 def _basic_login(logins: Logins, now: datetime) -> Login | None:

@@ -11,18 +11,28 @@ or the enforcer, and a view that is said to be gated and does not ask the second
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from flask import Response, after_this_request, g
 
-from registry.enforce import Enforcer
+from registry.enforce import Enforcer, Permit, reason_of
 from registry.errors import NameInvalidError
 from registry.repositories import StoredManifest
 from trust.errors import DeniedError, InvalidError, NotFoundError, UnauthorizedError, UnavailableError
 from trust.names import Digest, RepositoryName, Tag
 from trust.tokens import Access, Grant, Sites
+from trust.web import tracing
 from trust.web.bearer import Guard
+from trust.web.metrics import counter
 
+_DECISIONS = counter(
+    "troth_enforcement_decisions",
+    "manifests and blobs that were asked for by somebody with the right to pull",
+    service="troth-registry",
+    content=("manifest", "blob"),
+    outcome=("served", "warned", "denied", "undecided"),
+    reason=(),
+)
 _UNQUOTABLE = re.compile(r"[^ !#-\[\]-~]")
 
 
@@ -55,15 +65,15 @@ class Gate:
             UnauthorizedError: the caller may not, as in the methods below.
             NameInvalidError: no repository can have this name here.
         """
-        return self._guard.require(self._access(repository, "pull"))
+        return self._require(repository, "pull")
 
     def writer(self, repository: RepositoryName) -> Grant:
         """Let those pass who may push to `repository`."""
-        return self._guard.require(self._access(repository, "pull", "push"))
+        return self._require(repository, "pull", "push")
 
     def deleter(self, repository: RepositoryName) -> Grant:
         """Let those pass who may delete from `repository`."""
-        return self._guard.require(self._access(repository, "delete"))
+        return self._require(repository, "delete")
 
     def cataloguer(self) -> Grant:
         """Let those pass who may see the names of all repositories."""
@@ -85,7 +95,7 @@ class Gate:
             UnavailableError: that cannot be decided now.
         """
         g.gate_asked = True
-        _warn(self._enforcer.manifest(grant, repository, digest, tag).warning)
+        _warn(_counted("manifest", lambda: self._enforcer.manifest(grant, repository, digest, tag)).warning)
 
     def blob(self, grant: Grant, repository: RepositoryName, digest: Digest) -> None:
         """Let a blob leave.
@@ -95,7 +105,7 @@ class Gate:
             UnavailableError: that cannot be decided now.
         """
         g.gate_asked = True
-        _warn(self._enforcer.blob(grant, repository, digest).warning)
+        _warn(_counted("blob", lambda: self._enforcer.blob(grant, repository, digest)).warning)
 
     def listed(
         self, grant: Grant, repository: RepositoryName, manifests: Iterable[StoredManifest]
@@ -119,6 +129,10 @@ class Gate:
             return False
         return True
 
+    def _require(self, repository: RepositoryName, *actions: str) -> Grant:
+        tracing.note(repository=repository)
+        return self._guard.require(self._access(repository, *actions))
+
     def _access(self, repository: RepositoryName, *actions: str) -> Access:
         try:
             self._sites.check_repository(repository)
@@ -132,6 +146,17 @@ class Gate:
         except (DeniedError, NotFoundError):  # refused, or deleted a moment ago
             return False
         return True
+
+
+def _counted(content: str, decide: Callable[[], Permit]) -> Permit:
+    try:
+        permit = decide()
+    except (DeniedError, UnavailableError) as error:
+        outcome = "denied" if isinstance(error, DeniedError) else "undecided"
+        _DECISIONS.labels(content, outcome, reason_of(error)).inc()
+        raise
+    _DECISIONS.labels(content, "served" if permit.reason is None else "warned", permit.reason or "").inc()
+    return permit
 
 
 def _warn(sentence: str | None) -> None:

@@ -32,13 +32,14 @@ from collection import Collection
 from notaryserver import MULTIPART, multipart, tuf
 from pushes import digest_of, image_manifest
 from registry.manifests import OCI_IMAGE
-from registry.notary import hand_over
+from registry.notary import hand_over, source
 from signerprocess import Tls
 from trust.ca import self_signed
 from trust.errors import SettingsError
 from trust.keys import NotaryKey
-from trust.names import ROOT, TARGETS
+from trust.names import ROOT, TARGETS, Gun
 from trust.tokens import Issuer, parse_scopes
+from trust.web import tracing
 from trust.web.app import create_base_app
 
 GUN = "localhost:5000/library/app"
@@ -475,8 +476,27 @@ def test_only_headers_that_the_notary_server_needs_are_handed_on(upstream: Upstr
     ((line, headers, body),) = upstream.asked
     assert (line, body) == (f"POST {tuf(GUN, '')} HTTP/1.1", b"body")
     ours = {"Host": upstream.url.removeprefix("http://"), "Accept-Encoding": "identity", "Content-Length": "4"}
-    # By this one, which is as we log it, the notary server's trail leads back to our log.
     assert headers == needed | ours | {"X-Request-Id": answer.headers["X-Request-Id"]}
+
+
+def test_the_requests_id_goes_with_it_if_it_is_one(upstream: Upstream) -> None:
+    client = client_of(upstream.url)
+    for given in ("r-1", "r 2"):
+        answer = client.get(tuf(GUN, "root.json"), headers={"X-Request-Id": given})
+        assert upstream.asked[-1][1]["X-Request-Id"] == answer.headers["X-Request-Id"]
+    assert upstream.asked[0][1]["X-Request-Id"] == "r-1"
+    assert upstream.asked[1][1]["X-Request-Id"].isalnum()
+
+
+def test_the_registrys_own_questions_carry_the_id_of_the_request_that_they_are_for(upstream: Upstream) -> None:
+    reader = source(upstream.url, None, None)
+    token = tracing.enter("test", "r-3")
+    try:
+        assert reader.fetch(Gun(GUN), "root", LIMIT) == b"ok"
+    finally:
+        tracing.leave(token)
+    assert reader.fetch(Gun(GUN), "root", LIMIT) == b"ok"
+    assert [headers.get("X-Request-Id") for _, headers, _ in upstream.asked] == ["r-3", None]
 
 
 def test_only_headers_that_a_client_needs_are_handed_back(upstream: Upstream) -> None:

@@ -60,6 +60,12 @@ def _key(answer: bytes) -> NotaryKey:
     return NotaryKey(info.message(1).text(1), info.message(2).text(1), message.binary(2))
 
 
+def test_a_call_is_in_the_log_under_the_id_that_came_with_it(signer: SignerProcess, client: GrpcClient) -> None:
+    client.call(_CREATE, _creation(), x_request_id="call-1")
+    (line,) = (line for line in signer.log.read_text().splitlines() if line.endswith(" id=call-1"))
+    assert f"troth-signer GRPC {_CREATE} -> 0 " in line
+
+
 @pytest.mark.parametrize(("algorithm", "method"), [("ecdsa", "ecdsa"), ("ed25519", "eddsa")])
 @pytest.mark.parametrize("role", [TIMESTAMP, SNAPSHOT])
 def test_a_key_is_made_shown_and_signs(client: GrpcClient, algorithm: str, method: str, role: str) -> None:

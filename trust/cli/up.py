@@ -39,7 +39,7 @@ _DEFAULTS = {
     "signer": ("TROTH_UP_SIGNER", "localhost:4444", "HOST:PORT", "notary-signer's address"),
 }
 #: What the programs need that the library does not.
-_SERVICE_PACKAGES = ("argon2", "flask", "gunicorn", "sqlalchemy")
+_SERVICE_PACKAGES = ("argon2", "flask", "gunicorn", "prometheus_client", "sqlalchemy")
 
 
 def add_parser(commands: Commands) -> None:

@@ -14,19 +14,20 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import time
-import uuid
 
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from trust.errors import NotFoundError, TrustError, UnauthorizedError
+from trust.web import metrics, tracing
+from trust.web.logs import with_fields
 
 JSON_TYPE = "application/json; charset=utf-8"
 
 _log = logging.getLogger("troth.request")
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+#: What a request that no route is for counts as.
+UNMATCHED = "unmatched"
 
 
 def create_base_app(name: str, *, not_found: type[TrustError] = NotFoundError) -> Flask:
@@ -44,23 +45,28 @@ def create_base_app(name: str, *, not_found: type[TrustError] = NotFoundError) -
     @app.before_request
     def _begin() -> None:
         g.started = time.monotonic()
-        given = request.headers.get("X-Request-Id", "")
-        g.request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        g.tracing = tracing.enter(name, request.headers.get(tracing.HEADER, ""))
+        g.request_id = _facts().request_id
 
     @app.after_request
     def _finish(response: Response) -> Response:
-        response.headers["X-Request-Id"] = g.request_id
-        elapsed = (time.monotonic() - g.started) * 1000
-        _log.info(
-            "%s %s %s -> %d %.1fms id=%s",
-            name, request.method, _printable(request.path), response.status_code, elapsed, g.request_id,
-        )  # fmt: skip
+        facts = _facts()
+        response.headers[tracing.HEADER] = facts.request_id
+        if facts.route is None:
+            tracing.note(route=request.url_rule.rule if request.url_rule else UNMATCHED)
+        seconds = time.monotonic() - g.started
+        log_answer(request.method, request.path, response.status_code, seconds, client=request.remote_addr)
         return response
+
+    @app.teardown_request
+    def _end(_error: BaseException | None) -> None:
+        if (token := g.pop("tracing", None)) is not None:
+            tracing.leave(token)
 
     @app.errorhandler(TrustError)
     def _known(error: TrustError) -> Response:
         if error.status >= 500:
-            _log.warning("%s %s: %s id=%s", name, type(error).__name__, _printable(str(error)), g.request_id)
+            _log.warning("%s %s: %s id=%s", name, type(error).__name__, _printable(str(error)), _facts().request_id)
         return error_response(error)
 
     @app.errorhandler(HTTPException)
@@ -77,10 +83,34 @@ def create_base_app(name: str, *, not_found: type[TrustError] = NotFoundError) -
 
     @app.errorhandler(Exception)
     def _unforeseen(error: Exception) -> Response:
-        _log.error("%s failed, id=%s", name, g.request_id, exc_info=error)
-        return _envelope(500, "UNKNOWN", f"an internal error occurred; it is logged as {g.request_id}", None)
+        _log.error("%s failed, id=%s", name, _facts().request_id, exc_info=error)
+        message = f"an internal error occurred; it is logged as {_facts().request_id}"
+        return _envelope(500, "UNKNOWN", message, None)
 
     return app
+
+
+def log_answer(method: str, path: str, status: int, seconds: float, *, client: str | None) -> None:
+    """Log and count the answer to this thread's request.
+
+    Args:
+        method: HTTP's, or `GRPC`.
+        path: as it was asked for, decoded, without the query.
+        status: HTTP's or gRPC's.
+        seconds: from the request's head to that of the answer.
+        client: the address at the other end.
+    """
+    facts, path = _facts(), _printable(path)
+    route = facts.route or UNMATCHED
+    metrics.answered(facts.service, method, route, status, seconds)
+    fields = {
+        "method": method, "path": path, "route": route, "status": status, "duration_ms": round(seconds * 1000, 1),
+        "client": client, "subject": facts.subject, "gun": facts.gun, "repository": facts.repository,
+    }  # fmt: skip
+    _log.info(
+        "%s %s %s -> %d %.1fms id=%s", facts.service, method, path, status, seconds * 1000, facts.request_id,
+        extra=with_fields(fields),
+    )  # fmt: skip
 
 
 def error_response(error: TrustError) -> Response:
@@ -100,6 +130,12 @@ def _envelope(status: int, code: str, message: str, detail: object) -> Response:
     # Compact and newline-terminated, as the Go programs write it.
     body = json.dumps({"errors": [entry]}, separators=(",", ":"), ensure_ascii=False) + "\n"
     return Response(body, status=status, content_type=JSON_TYPE)
+
+
+def _facts() -> tracing.Facts:
+    facts = tracing.current()
+    assert facts is not None, "only while a request is answered"
+    return facts
 
 
 def _printable(text: str) -> str:

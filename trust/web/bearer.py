@@ -21,6 +21,11 @@ from flask import g, request
 
 from trust.errors import UnauthorizedError
 from trust.tokens import Access, Grant, Sites, Verifier, challenge
+from trust.web import tracing
+from trust.web.metrics import counter
+
+_OUTCOMES = ("allowed", "missing", "invalid_token", "insufficient_scope")
+_ASKED = counter("troth_authorizations", "requests that were asked for a token", outcome=_OUTCOMES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +78,16 @@ class Guard:
             raise self._refusal(error.message, access, "invalid_token") from error
         g.actor = grant.subject  # whose token it is, whatever it grants
         if not all(grant.allows(each.type, each.name, action) for each in access for action in each.actions):
-            raise self._refusal("the token does not allow this", access, "insufficient_scope")
+            raise self._refusal("the token does not allow this", access, "insufficient_scope", grant.subject)
+        _ASKED.labels("allowed").inc()
+        tracing.note(subject=grant.subject)
         return grant
 
-    def _refusal(self, message: str, access: Sequence[Access], error: str = "") -> UnauthorizedError:
+    def _refusal(
+        self, message: str, access: Sequence[Access], error: str = "", subject: str | None = None
+    ) -> UnauthorizedError:
+        _ASKED.labels(error or "missing").inc()
+        tracing.note(subject=subject)
         detail = [
             {"Type": each.type, "Class": each.class_, "Name": each.name, "Action": action}
             for each in access

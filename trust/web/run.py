@@ -8,11 +8,15 @@ directory must not be served instead of ours.
 from __future__ import annotations
 
 import logging
+import os
 import re
+import shutil
 import ssl
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +24,9 @@ from flask import Flask
 from gunicorn.app.base import BaseApplication
 
 from trust.errors import SettingsError, TrustError
+from trust.web import metrics
+from trust.web.logs import JsonFormatter, ServerLogger, TextFormatter
+from trust.web.scrape import Listener
 from trust.web.verbosity import Master
 from trust.web.worker import Worker
 
@@ -45,6 +52,7 @@ def run(
     workers: int = 2,
     threads: int = 8,
     timeout: int = 120,
+    metrics_listen: str | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; SIGUSR1 and SIGUSR2 make it log more and less.
 
@@ -58,12 +66,13 @@ def run(
         workers: processes.
         threads: threads in each.
         timeout: seconds after which a worker that shows no life is replaced.
+        metrics_listen: `host:port` where metrics are given out, to everybody who can reach it; None: nowhere.
 
     Raises:
-        SettingsError: the address, the certificate or the key cannot be used.  A service never falls back to plain
+        SettingsError: an address, the certificate or the key cannot be used.  A service never falls back to plain
             HTTP, nor to another address.
     """
-    for address in (listen, http2_listen):
+    for address in (listen, http2_listen, metrics_listen):
         if address is not None and not _LISTEN.fullmatch(address):
             raise SettingsError(f"listen must be host:port, not {address[:80]!r}")
     options: dict[str, Any] = {
@@ -76,6 +85,7 @@ def run(
         "graceful_timeout": 20,
         "keepalive": 30,
         "loglevel": "warning",
+        "logger_class": ServerLogger,
         "limit_request_line": 8190,
         # Where two proxies disagree about a header or a path, refuse.
         "forwarder_headers": "",
@@ -94,7 +104,44 @@ def run(
         }
         if tls.client_ca is not None:
             options |= {"ca_certs": str(tls.client_ca), "cert_reqs": ssl.CERT_REQUIRED}
-    _Server(factory, options).run()
+    if metrics_listen is None:
+        _Server(factory, options).run()
+        return
+    listener = Listener(metrics_listen)
+    folder, master = Path(tempfile.mkdtemp(prefix=f"{name}-metrics-")), os.getpid()  # mode 0700
+    try:
+        metrics.share(folder)
+        _Server(factory, options | _observed(name, listener)).run()
+    finally:
+        if os.getpid() == master:  # workers leave through here, too
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _observed(name: str, listener: Listener) -> dict[str, Any]:
+    """The hooks by which gunicorn's workers count together and are scraped at `listener`."""
+
+    def pre_fork(arbiter: Any, worker: Any) -> None:
+        taken = {each.seat for each in arbiter.WORKERS.values()}
+        worker.seat = next(seat for seat in count() if seat not in taken)
+
+    def post_fork(_arbiter: Any, worker: Any) -> None:
+        metrics.take_seat(worker.seat)
+
+    def post_worker_init(worker: Any) -> None:
+        app: Flask = worker.wsgi
+        listener.serve(metrics.everything(name, app.extensions.get(metrics.COLLECTORS, ())))
+
+    def child_exit(_arbiter: Any, worker: Any) -> None:
+        metrics.leave_seat(worker.seat)
+
+    return {
+        "pre_fork": pre_fork,
+        "post_fork": post_fork,
+        "post_worker_init": post_worker_init,
+        "child_exit": child_exit,
+        "pre_request": lambda _worker, _request: metrics.begun(name),
+        "post_request": lambda _worker, _request, _environ, _response: metrics.ended(name),
+    }
 
 
 def check_tls(tls: Tls) -> None:
@@ -115,18 +162,28 @@ def check_tls(tls: Tls) -> None:
             raise SettingsError(f"the clients' CA certificate {tls.client_ca} cannot be used: {error}") from error
 
 
-def configure_logging(level: str = "INFO") -> None:
-    """Log to standard error, one line a record."""
-    logging.basicConfig(
-        level=level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True
-    )
+def configure_logging(level: str = "INFO", *, form: str = "text", service: str = "") -> None:
+    """Log to standard error, one line a record.
+
+    Args:
+        level: the least important kind of line.
+        form: `text` or `json` (`trust.web.logs`).
+        service: who logs.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter(service) if form == "json" else TextFormatter())
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.captureWarnings(True)
     for name in ("alembic", "hpack"):  # one tells its life at every start, the other whole headers
         logging.getLogger(name).setLevel("WARNING")
 
 
 def complain(name: str, error: TrustError) -> int:
     """Print why `name` cannot start, in one sentence, and return the exit status."""
-    print(f"{name}: {error}", file=sys.stderr)
+    if any(isinstance(each.formatter, JsonFormatter) for each in logging.getLogger().handlers):
+        logging.getLogger("troth").critical("%s: %s", name, error)
+    else:
+        print(f"{name}: {error}", file=sys.stderr)
     return 1
 
 

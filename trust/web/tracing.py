@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is known of the request that this thread is answering: for log lines, metrics, and the services behind us.
+
+    token = tracing.enter("troth-server", request.headers.get("X-Request-Id", ""))
+    tracing.note(gun=gun, subject=grant.subject)
+    RemoteKeyStore(url, …, headers=tracing.sent_on)      # the signer's log shows the same ID
+    tracing.leave(token)
+
+`trust.web.app` enters and leaves; views note what they learn.  Outside of a request nothing is known, and noting
+something is no error.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from contextvars import ContextVar, Token
+from dataclasses import dataclass
+
+#: The header by which a request's ID travels.
+HEADER = "X-Request-Id"
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+@dataclass(slots=True)
+class Facts:
+    """One request.
+
+    Attributes:
+        service: who answers.
+        request_id: the caller's, or one of ours.
+        route: the template of its path, never the path itself.
+        gun: the trust collection that it is about.
+        repository: the repository that it is about.
+        subject: the user of its token, or the name in its client certificate.
+    """
+
+    service: str
+    request_id: str
+    route: str | None = None
+    gun: str | None = None
+    repository: str | None = None
+    subject: str | None = None
+
+
+_current: ContextVar[Facts | None] = ContextVar("troth_request", default=None)
+
+
+def enter(service: str, given: str) -> Token[Facts | None]:
+    """Begin a request.
+
+    Args:
+        service: who answers.
+        given: the ID that the caller sent; one that is none is replaced, so that it cannot forge a log line.
+    """
+    request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    return _current.set(Facts(service, request_id))
+
+
+def leave(token: Token[Facts | None]) -> None:
+    """End what `enter` began."""
+    _current.reset(token)
+
+
+def current() -> Facts | None:
+    """What is known of this thread's request; None outside of one."""
+    return _current.get()
+
+
+def note(
+    *,
+    route: str | None = None,
+    gun: str | None = None,
+    repository: str | None = None,
+    subject: str | None = None,
+) -> None:
+    """Add what has become known; None leaves it as it was."""
+    facts = _current.get()
+    if facts is None:
+        return
+    facts.route = route or facts.route
+    facts.gun = gun or facts.gun
+    facts.repository = repository or facts.repository
+    facts.subject = subject or facts.subject
+
+
+def sent_on() -> dict[str, str]:
+    """The headers that a request to another service carries for this one."""
+    facts = _current.get()
+    return {} if facts is None else {HEADER: facts.request_id}
