@@ -61,7 +61,8 @@ _EXPIRING = gauge(
 )
 _LEFT = gauge(
     "troth_collection_expires_in_seconds",
-    f"seconds until that, of the {MAX_NAMED} nearest collections in which it is within {WITHIN[-1]} days or over",
+    f"seconds until the role that ends first in a collection does, negative when it has; the nearest {MAX_NAMED} of "
+    f"those within {WITHIN[-1]} days",
     service=_SERVICE,
     gun=(),
     role=(),

@@ -9,6 +9,7 @@ from pathlib import Path
 import reference
 import trust
 import trustreference
+from trust.web.metrics import FAMILIES
 
 ROOT = Path(__file__).parent.parent
 _LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
@@ -42,6 +43,17 @@ def test_each_section_of_the_protocol_that_clients_and_operators_see_is_named_by
         for section in re.findall(r"§([0-9]+(?:\.[0-9]+)?)", line)
     }
     assert [section for section in ("2", *sections) if section not in named] == []
+
+
+def test_the_metrics_reference_is_what_the_code_says() -> None:
+    assert reference.METRICS.read_text(encoding="utf-8") == reference.metrics(), "run: python tests/reference.py"
+
+
+def test_every_metric_that_the_alerts_ask_for_exists() -> None:
+    asked = set(re.findall(r"\btroth_\w+", (ROOT / "docs/how-to/monitor.md").read_text(encoding="utf-8")))
+    known = {family.name for family in FAMILIES}
+    assert asked
+    assert {re.sub(r"_(?:bucket|sum|count)$", "", name) for name in asked} <= known
 
 
 def test_every_relative_link_leads_somewhere() -> None:

@@ -203,7 +203,7 @@ def _get(port: int, path: str, method: str = "GET") -> tuple[int, bytes]:
         connection.close()
 
 
-_ZERO = counter("troth_test", "of this test", colour=("red", "green"))
+_ZERO = counter("troth_test", "of this test", service="test", colour=("red", "green"))
 
 
 def _serve(port: int, metrics_port: int, folder: str) -> None:

@@ -25,7 +25,12 @@ from trust.web import tracing
 from trust.web.metrics import counter
 
 _OUTCOMES = ("allowed", "missing", "invalid_token", "insufficient_scope")
-_ASKED = counter("troth_authorizations", "requests that were asked for a token", outcome=_OUTCOMES)
+_ASKED = counter(
+    "troth_authorizations",
+    "requests that were asked for a token; clients begin without one, so that `missing` is no trouble",
+    service="troth-registry, troth-server",
+    outcome=_OUTCOMES,
+)
 
 
 @dataclass(frozen=True, slots=True)

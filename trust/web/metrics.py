@@ -29,6 +29,9 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
+# Not where the environment says: `share` does.
+values.ValueClass = values.MutexValue
+
 #: The metrics of this process, for tests; a scrape sees those of all workers.
 REGISTRY = CollectorRegistry()
 #: Where an app keeps the collectors that are scraped beside the counters, among its extensions.
