@@ -146,7 +146,7 @@ class Expiry(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """See `prometheus_client`."""
-        threading.Thread(target=self.refresh, name="expiry", daemon=True).start()
+        threading.Thread(target=self._refresh_aside, name="expiry", daemon=True).start()
         yield from self.known()
 
     def known(self) -> Iterator[Metric]:
@@ -178,10 +178,13 @@ class Expiry(Collector):
             except TrustError as error:
                 _log.warning("what expires when could not be looked up: %s", error)
                 return False
-            except Exception:  # in a thread that nobody waits for
-                _log.exception("what expires when could not be looked up")
-                return False
             return True
+
+    def _refresh_aside(self) -> None:
+        try:
+            self.refresh()
+        except Exception:  # nobody waits for this thread
+            _log.exception("what expires when could not be looked up")
 
     @property
     def _folder(self) -> Path:

@@ -7,8 +7,10 @@ import io
 import json
 import logging
 import re
+import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -91,6 +93,10 @@ def test_every_line_of_a_request_has_its_id(tmp_path: Path) -> None:
     assert refusal["request_id"] == request["request_id"] == "r-2"
     assert (request["repository"], request["subject"]) == (APP, "carol")
     assert "request_id" not in _lines(output)[-1]
+    with _logged(TextFormatter()) as output:
+        assert world.manifest(APP, "1", X_Request_Id="r-3").status_code == 403
+    (refusal,) = (line for line in output.getvalue().splitlines() if " troth.enforce " in line)
+    assert refusal.endswith(" id=r-3")
 
 
 @given(st.text(st.characters(), min_size=1, max_size=30))
@@ -150,7 +156,10 @@ def test_neither_passwords_nor_tokens_get_into_the_log(tmp_path: Path, form: str
 
 
 def test_the_id_of_a_publish_is_in_the_signers_log(tmp_path: Path) -> None:
-    with SignerProcess(tmp_path).started_with({"TROTH_SIGNER_LOG_FORMAT": "json"}) as signer:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        watched = f"127.0.0.1:{probe.getsockname()[1]}"
+    more = {"TROTH_SIGNER_LOG_FORMAT": "json", "TROTH_SIGNER_METRICS_LISTEN": watched}
+    with SignerProcess(tmp_path).started_with(more) as signer:
         certificate, key = signer.client
         keys = RemoteKeyStore(signer.url, signer.tls.ca, certificate, key, headers=tracing.sent_on)
         server = NotaryServer(tmp_path, keys=keys)
@@ -158,6 +167,10 @@ def test_the_id_of_a_publish_is_in_the_signers_log(tmp_path: Path) -> None:
         server.published(GUN)
         server.close()
         keys.close()
+        with urllib.request.urlopen(f"http://{watched}/metrics", timeout=10) as answer:  # and shows no certificate
+            text = answer.read().decode()
+    for role in ("timestamp", "snapshot"):
+        assert f'troth_signatures_total{{role="{role}"}} 1.0' in text
     # All that the process wrote: every line is an object.
     lines = [json.loads(line) for line in signer.log.read_text().splitlines()]
     signed = [line for line in lines if line.get("route") == "/v1/sign"]

@@ -25,11 +25,14 @@ _INDENT = "\n    "
 
 
 class TextFormatter(logging.Formatter):
-    """One line a record, and a traceback behind it."""
+    """One line a record, with the ID of the request that it belongs to, and a traceback behind it."""
 
     def format(self, record: logging.LogRecord) -> str:
         """See `logging.Formatter`."""
         line = f"{self.formatTime(record)} {record.levelname} {record.name} {_printable(record.getMessage())}"
+        facts = tracing.current()
+        if facts is not None and not line.endswith(mark := f" id={facts.request_id}"):
+            line += mark
         traceback = _traceback(self, record)
         return line if traceback is None else line + _INDENT + _INDENT.join(map(_printable, traceback.splitlines()))
 

@@ -108,7 +108,10 @@ def run(
         _Server(factory, options).run()
         return
     listener = Listener(metrics_listen)
-    folder, master = Path(tempfile.mkdtemp(prefix=f"{name}-metrics-")), os.getpid()  # mode 0700
+    try:
+        folder, master = Path(tempfile.mkdtemp(prefix=f"{name}-metrics-")), os.getpid()  # mode 0700
+    except OSError as error:
+        raise SettingsError(f"metrics_listen: no folder can be made to count in: {error}") from error
     try:
         metrics.share(folder)
         _Server(factory, options | _observed(name, listener)).run()
