@@ -54,7 +54,9 @@ DIFFERENCES = {
     "`records=-1` of an empty changefeed": Difference(
         "the memory store drops the connection", "200, no records", "a question with an answer"
     ),
-    "`/metrics` of the server": Difference("Prometheus", "404", "they tell who is refused what, and have an address of their own"),
+    "`/metrics` of the server": Difference(
+        "Prometheus", "404", "they tell who is refused what, and have an address of their own"
+    ),
     "Tokens for nobody": Difference(
         "allowed to pull, if the token service says so",
         "allow nothing: 401 `insufficient_scope`",
