@@ -6,6 +6,8 @@
     folder.add(generate_private("ecdsa"), role="targets", gun="localhost:5000/library/app")
     folder.signer(key_id).sign(payload)
 
+A key may also be in hardware or in a cloud: then the folder knows where (trust.keyreferences), and it signs there.
+
 One file a key, `private/<canonical ID>.key`, 0600 in folders of 0700.  Older layouts of the Go clients (folders below
 `private`, names with the role behind the ID) are read where they are.  A key is opened when it first signs, and its
 passphrase is asked for once.
@@ -21,7 +23,9 @@ from pathlib import Path
 from trust.ca import write_file
 from trust.errors import ConflictError, InvalidError, NotFoundError, UnavailableError
 from trust.keyfiles import KeyFile, PassphraseError, parse, seal
+from trust.keyreferences import KeyReference, KeyReferences
 from trust.keys import NotaryKey, NotarySigner, PrivateKey, public_key_of
+from trust.keyuri import AskPin, open_key
 from trust.passphrases import ATTEMPTS, Passphrases, Question
 from trust.pem import write
 
@@ -37,6 +41,7 @@ class HeldKey:
         role: `root`, `targets`, `snapshot`, `timestamp`, or a signer's name; empty where nothing says it.
         gun: the collection it is for; empty for root and signers' keys.
         path: its file.
+        uri: where it is, when the file does not hold the key itself.
 
     Examples:
         >>> [(held.role, held.gun) for held in keys.held(role="targets")]
@@ -47,6 +52,7 @@ class HeldKey:
     role: str
     gun: str
     path: Path
+    uri: str = ""
 
 
 class KeyFolder:
@@ -55,6 +61,7 @@ class KeyFolder:
     Args:
         folder: such as `~/.docker/trust`; made when the first key is added.
         passphrases: opens keys, and closes new ones.
+        ask_pin: asks for the PINs of tokens that no file is named for.
 
     Attributes:
         folder: the trust folder.
@@ -65,8 +72,12 @@ class KeyFolder:
         ['alice', 'root', 'targets']
     """
 
-    def __init__(self, folder: str | os.PathLike[str], passphrases: Passphrases) -> None:
+    def __init__(
+        self, folder: str | os.PathLike[str], passphrases: Passphrases, *, ask_pin: AskPin | None = None
+    ) -> None:
         self.folder = Path(folder)
+        self._references = KeyReferences(self.folder)
+        self._ask_pin = ask_pin
         self._private = self.folder / "private"
         self._passphrases = passphrases
         self._open: dict[str, PrivateKey] = {}
@@ -103,6 +114,9 @@ class KeyFolder:
                 found[match[1]] = HeldKey(match[1], named, file.gun, path)
         except OSError as error:
             raise UnavailableError(f"the keys in {self._private} cannot be read: {error.strerror}") from error
+        for path, reference in self._references:
+            key_id = reference.key_id
+            found[key_id] = HeldKey(key_id, reference.role, reference.gun, path, reference.uri)
         return [
             key
             for key in sorted(found.values(), key=lambda key: key.key_id)
@@ -170,7 +184,7 @@ class KeyFolder:
         return NotarySigner(self.open(key_id), public)
 
     def open(self, key_id: str) -> PrivateKey:
-        """The private key of an ID; its passphrase is asked for once.
+        """The private key of an ID; its passphrase is asked for once.  A key in hardware only signs.
 
         Args:
             key_id: the canonical ID.
@@ -182,6 +196,8 @@ class KeyFolder:
             NotFoundError: there is no such key.
             PassphraseError: nobody knew its passphrase.
             InvalidError: its file is damaged or holds another key.
+            SettingsError: what is needed to reach it is not installed.
+            UnavailableError: its home does not answer.
 
         Examples:
             >>> keys.open(keys.held(role="alice")[0].key_id).key_size
@@ -189,7 +205,7 @@ class KeyFolder:
         """
         if key_id not in self._open:
             held = self.find(key_id)
-            key = self._unseal(self._read(held), held)
+            key = self._reach(held) if held.uri else self._unseal(self._read(held), held)
             if public_key_of(key).canonical_id != held.key_id:
                 raise InvalidError(f"{held.path} does not hold the key that it is named after")
             self._open[key_id] = key
@@ -217,11 +233,8 @@ class KeyFolder:
             ('bob', True)
         """
         key_id = public_key_of(key).canonical_id
-        for held in self.held():
-            if held.key_id == key_id:
-                if (held.role, held.gun) != (role, gun):
-                    raise ConflictError(f"the key {key_id[:7]} is here already, as one of {held.role}")
-                return held
+        if (known := self._known(key_id, role, gun)) is not None:
+            return known
         passphrase = self._new_passphrase(role, gun, key_id)
         path = self._private / f"{key_id}.key"
         try:
@@ -232,6 +245,25 @@ class KeyFolder:
             raise UnavailableError(f"{path} cannot be written: {error.strerror}") from error
         self._open[key_id] = key
         return HeldKey(key_id, role, gun, path)
+
+    def attach(self, uri: str, key: PrivateKey, *, role: str, gun: str = "") -> HeldKey:
+        """Remember where `key` is, which stays there; see `trust.keyuri.find_key`.
+
+        Args:
+            uri: where it is.
+            key: the key there.
+            role: the role, or the signer's name.
+            gun: for keys of targets and snapshot: the collection.
+
+        Raises:
+            ConflictError: it is here already, for another role or collection.
+            UnavailableError: the reference cannot be written.
+        """
+        key_id = public_key_of(key).canonical_id
+        self._known(key_id, role, gun)
+        path = self._references.add(KeyReference(uri, key.public_key(), role, gun))
+        self._open[key_id] = key
+        return HeldKey(key_id, role, gun, path, uri)
 
     def load(self, pem: bytes, *, role: str = "", gun: str = "") -> HeldKey:
         """Keep a private key that comes in a file, encrypted or not (NOTARY_V1 §6.1).
@@ -274,6 +306,7 @@ class KeyFolder:
         Raises:
             NotFoundError: there is no such key.
             PassphraseError: it lies there in another form, and nobody gave the passphrase for the file.
+            InvalidError: it is in hardware.
             UnavailableError: it cannot be read.
 
         Examples:
@@ -281,6 +314,8 @@ class KeyFolder:
             b'-----BEGIN ENCRYPTED PRIVATE KEY-----'
         """
         held = self.find(key_id)
+        if held.uri:
+            raise InvalidError(f"the key {held.key_id[:7]} is not here but at {held.uri}, and does not leave it")
         file = self._read(held)
         headers = {"gun": held.gun, "path": held.key_id, "role": held.role}
         if file.kind == "ENCRYPTED PRIVATE KEY":
@@ -289,7 +324,7 @@ class KeyFolder:
         return seal(key, self._new_passphrase(held.role, held.gun, held.key_id), **headers)
 
     def remove(self, key_id: str) -> None:
-        """Delete a key's file.
+        """Delete a key's file; of a key in hardware, what is known of it here.
 
         Args:
             key_id: the canonical ID, or its beginning.
@@ -309,6 +344,18 @@ class KeyFolder:
             held.path.unlink()
         except OSError as error:
             raise UnavailableError(f"{held.path} cannot be deleted: {error.strerror}") from error
+
+    def _known(self, key_id: str, role: str, gun: str) -> HeldKey | None:
+        for held in self.held():
+            if held.key_id == key_id:
+                if (held.role, held.gun) != (role, gun):
+                    raise ConflictError(f"the key {key_id[:7]} is here already, as one of {held.role}")
+                return held
+        return None
+
+    def _reach(self, held: HeldKey) -> PrivateKey:
+        reference = next(reference for path, reference in self._references if path == held.path)
+        return open_key(reference.uri, reference.public, self._ask_pin)
 
     def _read(self, held: HeldKey) -> KeyFile:
         try:

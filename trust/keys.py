@@ -346,11 +346,16 @@ def sign_raw(key: PrivateKey, payload: bytes) -> bytes:
 
 def public_key_of(key: PrivateKey) -> NotaryKey:
     """The bare public key of a private one."""
-    if isinstance(key, ed25519.Ed25519PrivateKey):
-        raw = key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+    return bare_key(key.public_key())
+
+
+def bare_key(key: PublicKey) -> NotaryKey:
+    """A public key without a certificate, in Notary's form."""
+    if isinstance(key, ed25519.Ed25519PublicKey):
+        raw = key.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
         return NotaryKey.from_public("ed25519", raw)
-    spki = key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    return NotaryKey.from_public("rsa" if isinstance(key, rsa.RSAPrivateKey) else "ecdsa", spki)
+    spki = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return NotaryKey.from_public("rsa" if isinstance(key, rsa.RSAPublicKey) else "ecdsa", spki)
 
 
 def certificate_key(certificates_pem: bytes) -> NotaryKey:

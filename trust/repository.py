@@ -84,9 +84,10 @@ class Creation:
     """How a collection begins.
 
     Attributes:
-        root_keys: how many root keys it has; those in the key folder are taken first, and new ones are made.
+        root_keys: how many root keys it has; those in the key folder are taken first, and new ones are made.  Of
+            those in the folder, the ones in hardware come first.
         root_threshold: how many of them must sign a root.
-        targets_keys: how many keys its targets have.
+        targets_keys: how many keys its targets have; those in hardware are taken first, and new ones are made.
         targets_threshold: how many of them must sign.
         server_snapshot: whether the server signs the snapshot, as docker wants it.
 
@@ -336,18 +337,32 @@ class Repository:
         root = Root(consistent_snapshot=False)
         root.version = 0  # python-tuf refuses it, but at birth only
         root.roles = {name: Role([], 1) for name in TOP_LEVEL}
-        held = [key.key_id for key in self.keys.held(role=ROOT)][: creation.root_keys]
+        here = sorted(self.keys.held(role=ROOT), key=lambda key: not key.uri)
+        held = [key.key_id for key in here][: creation.root_keys]
         while len(held) < creation.root_keys:
             held.append(self.keys.add(generate_private("ecdsa"), role=ROOT).key_id)
         certificates = [certify(self.keys.open(key_id), self.gun, now) for key_id in held]
-        targets = [self._new_key(TARGETS, made) for _ in range(creation.targets_keys)]
-        snapshot = self.server.key(self.gun, SNAPSHOT) if creation.server_snapshot else self._new_key(SNAPSHOT, made)
+        targets = self._first_keys(TARGETS, creation.targets_keys, made)
+        snapshot = (
+            self.server.key(self.gun, SNAPSHOT)
+            if creation.server_snapshot
+            else self._first_keys(SNAPSHOT, 1, made)[0]
+        )
         next_ = Draft(root, {TARGETS: empty_targets()})
         ReplaceKeys(ROOT, tuple(certificates), creation.root_threshold).apply(next_)
         ReplaceKeys(TARGETS, tuple(targets), creation.targets_threshold).apply(next_)
         ReplaceKeys(SNAPSHOT, (snapshot,)).apply(next_)
         ReplaceKeys(TIMESTAMP, (self.server.key(self.gun, TIMESTAMP),)).apply(next_)
         return next_
+
+    def _first_keys(self, role: RoleName, count: int, made: list[str]) -> list[NotaryKey]:
+        """Keys for a role of a new collection.
+
+        Files of an earlier collection of this name are left alone; who puts a key into hardware wants it used.
+        """
+        here = [key for key in self.keys.held(role=role, gun=self.gun) if key.uri][:count]
+        keys = [self.keys.signer(key.key_id).public_key for key in here]
+        return keys + [self._new_key(role, made) for _ in range(count - len(keys))]
 
     def _new_key(self, role: RoleName, made: list[str]) -> NotaryKey:
         key = generate_private("ecdsa")

@@ -17,6 +17,7 @@ from trust.cli.logins import Logins
 from trust.errors import SettingsError
 from trust.images import Image
 from trust.keyfolder import KeyFolder
+from trust.keyuri import AskPin
 from trust.names import Gun
 from trust.oci import Registry
 from trust.passphrases import Passphrases, first_of, from_environment, from_file, from_person
@@ -70,9 +71,14 @@ class Session:
         self._options = options
         self._docker = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
         self.folder: Path = options.trust_dir or self._docker / "trust"
-        self.keys = KeyFolder(self.folder, self._passphrases())
+        self.keys = KeyFolder(self.folder, self._passphrases(), ask_pin=self.ask_pin)
         self.cache = FileCache(self.folder)
         self._login = self._given_login()
+
+    @property
+    def ask_pin(self) -> AskPin | None:
+        """Asks for the PIN of a token, if there is a person to ask."""
+        return (lambda token: _prompt(f"PIN of the token {token}: ")) if sys.stdin.isatty() else None
 
     def login(self, host: str) -> tuple[str, str] | None:
         """User and password for a registry."""
@@ -122,4 +128,4 @@ def _prompt(text: str) -> str:
     try:
         return getpass.getpass(text)
     except EOFError as error:
-        raise SettingsError("there is nobody to give the passphrase") from error
+        raise SettingsError("there is nobody to give the passphrase or PIN") from error

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from trust.ca import write_file
 from trust.changes import Delegate
+from trust.cli import hardware
 from trust.cli.exits import NOT_SIGNED, SIGNED, guarded
 from trust.cli.session import Session, add_folder_options, add_server_options
 from trust.cli.signing import confirmed
@@ -25,6 +26,7 @@ from trust.cli.verifying import table
 from trust.errors import ConflictError, InvalidError, NotFoundError
 from trust.images import Image
 from trust.keyfiles import public_pem
+from trust.keyfolder import HeldKey
 from trust.keys import NotaryKey, generate_private
 from trust.names import RELEASES, TARGETS
 from trust.publickeys import read_public_key
@@ -54,7 +56,7 @@ def add_parser(commands: Commands) -> None:
     add_server_options(remove)
     remove.set_defaults(run=guarded(_remove))
 
-    key = commands.add_parser("key", help="make, load, export and list private keys").add_subparsers(
+    key = commands.add_parser("key", help="make, load, attach, export and list private keys").add_subparsers(
         metavar="COMMAND", required=True
     )
     generate = key.add_parser("generate", help="make a signer's key; writes NAME.pub")
@@ -67,6 +69,7 @@ def add_parser(commands: Commands) -> None:
     load.add_argument("--name", default="", help="the signer's name, or root (default: what the file says)")
     add_folder_options(load)
     load.set_defaults(run=guarded(_load))
+    hardware.add_parser(key)
     export = key.add_parser("export", help="write a key as a file, encrypted, that every client imports")
     export.add_argument("key_id", metavar="ID")
     export.add_argument("--output", type=Path, metavar="FILE", help="default: standard output")
@@ -183,7 +186,11 @@ def _export(options: argparse.Namespace) -> int:
 def _list(options: argparse.Namespace) -> int:
     held = Session(options).keys.held()
     if options.json:
-        print(json.dumps([{"role": key.role, "gun": key.gun, "id": key.key_id} for key in held], indent=2))
+        print(json.dumps([_facts(key) for key in held], indent=2))
     else:
-        table([["ROLE", "GUN", "KEY ID"], *([key.role, key.gun, key.key_id] for key in held)])
+        table([["ROLE", "GUN", "KEY ID", "WHERE"], *([key.role, key.gun, key.key_id, key.uri] for key in held)])
     return SIGNED
+
+
+def _facts(key: HeldKey) -> dict[str, str]:
+    return {"role": key.role, "gun": key.gun, "id": key.key_id} | ({"uri": key.uri} if key.uri else {})
