@@ -18,6 +18,8 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from flask import Flask
@@ -27,9 +29,10 @@ from signer.grpc import Door, Methods
 from signer.models import TRAIL
 from signer.passphrases import Passphrases
 from signer.settings import Settings
+from signer.tokenhome import TokenHome
 from signer.vault import Vault
 from signer.views import add_views
-from trust.errors import TrustError
+from trust.errors import SettingsError, TrustError
 from trust.goconfig import load
 from trust.settings import complaints, failures
 from trust.web import auditcommand
@@ -65,14 +68,16 @@ def create_app(
         database,
         passphrases,
         settings.default_alias,
+        token=_token(settings),
+        new_on_token=settings.key_home == "pkcs11",
         clock=clock,
         limits=settings.limits,
         cached_keys=settings.cached_keys,
     )
     app = create_base_app(NAME)
-    add_views(app, vault, database, settings.clients, max_payload_bytes=settings.max_payload_bytes)
+    add_views(app, vault, settings.clients, max_payload_bytes=settings.max_payload_bytes)
     if settings.grpc_listen is not None:
-        methods = Methods(vault, database, settings.max_payload_bytes)
+        methods = Methods(vault, settings.max_payload_bytes)
         app.wsgi_app = Door(app.wsgi_app, methods, settings.clients)  # type: ignore[method-assign]  # Flask's own way
     return app
 
@@ -81,10 +86,12 @@ def prepare(settings: Settings, *, environ: Mapping[str, str] | None = None) -> 
     """Check, once and before any worker, what every worker needs; bring the tables up to date.
 
     Raises:
-        SettingsError: the passphrase for new keys cannot be used, or the database is newer than this program.
+        SettingsError: the passphrase for new keys, or the token, cannot be used, or the database is newer than this
+            program.
         UnavailableError: the database cannot be reached or written.
     """
     _passphrases(settings, environ)
+    _check_token(settings)
     database = Database(settings.database_url)
     try:
         upgrade(database, migrations)
@@ -151,18 +158,53 @@ def _load(path: Path | None) -> tuple[Settings, list[str]]:
 
 
 def find_faults(settings: Settings, *, environ: Mapping[str, str] | None = None) -> list[str]:
-    """All that would keep a signer with these settings from starting, as far as files alone can tell."""
+    """All that would keep a signer with these settings from starting, as far as files and the token can tell."""
     return failures(
         lambda: check_tls(settings.tls),
         lambda: Database(settings.database_url).dispose(),
         lambda: _passphrases(settings, environ),
+        lambda: _check_token(settings),
     )
 
 
 def _passphrases(settings: Settings, environ: Mapping[str, str] | None) -> Passphrases:
     passphrases = Passphrases(settings.passphrase_folder, os.environ if environ is None else environ)
-    passphrases.of(settings.default_alias)
+    if settings.key_home == "database":
+        passphrases.of(settings.default_alias)
     return passphrases
+
+
+def _token(settings: Settings) -> TokenHome | None:
+    if settings.pkcs11_module is None or settings.pkcs11_pin_file is None:  # Settings has all of it or nothing
+        return None
+    return TokenHome(settings.pkcs11_module, settings.pkcs11_token, settings.pkcs11_pin_file)
+
+
+def _check_token(settings: Settings) -> None:
+    """Whether the token lets us in; asked by a process of its own, since a PKCS#11 module is not for two."""
+    token = _token(settings)
+    if token is None:
+        return
+
+    def ask(answer: Connection) -> None:
+        try:
+            token.check()
+            answer.send("")
+        except TrustError as error:
+            answer.send(error.message)
+
+    fork = get_context("fork")
+    ours, theirs = fork.Pipe(duplex=False)
+    child = fork.Process(target=ask, args=(theirs,))
+    child.start()
+    theirs.close()
+    try:
+        problem = ours.recv()
+    except EOFError:
+        problem = f"the PKCS#11 module {settings.pkcs11_module} has crashed"
+    child.join()
+    if problem:
+        raise SettingsError(problem)
 
 
 def _close_memory() -> None:

@@ -5,7 +5,7 @@
     /proto.KeyManagement/DeleteKey     forget a key; an unknown one is forgotten already
     /proto.KeyManagement/GetKeyInfo    a public key and its role
     /proto.Signer/Sign                 a signature
-    /grpc.health.v1.Health/Check       serving, when the database answers
+    /grpc.health.v1.Health/Check       serving, when the database and the token answer
 
 It leads to the same vault as the HTTPS API and keeps the same rules: known client certificates only, for every
 method; keys for timestamp and snapshot only; payloads that `check_payload` allows.  A Sign request names neither GUN
@@ -35,7 +35,6 @@ from trust.names import Gun, RoleName
 from trust.web import tracing
 from trust.web.app import UNMATCHED, log_answer
 from trust.web.caller import Who
-from trust.web.database import Database
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -73,12 +72,10 @@ class Methods:
 
     Args:
         vault: the keys.
-        database: what must answer for the signer to be healthy.
         max_payload_bytes: the longest payload that is signed.
     """
 
     vault: Vault
-    database: Database
     max_payload_bytes: int
 
     def create_key(self, request: Message, client: Who) -> bytes:
@@ -129,7 +126,7 @@ class Methods:
         if request.text(1) not in HEALTH_SERVICES:
             raise CallError(NOT_FOUND, "unknown service")
         try:
-            self.database.ping()
+            self.vault.ping()
         except UnavailableError as error:
             _log.warning("not healthy: %s", error)
             return field(1, _NOT_SERVING)

@@ -45,6 +45,18 @@ class Settings:
         default=None,
         metadata={"help": "folder with a file per passphrase, mode 0600; NOTARY_SIGNER_<ALIAS> wins over it"},
     )
+    key_home: str = field(
+        default="database",
+        metadata={"help": "where new keys are made: `database`, sealed, or `pkcs11`, on a token"},
+    )
+    pkcs11_module: Path | None = field(
+        default=None,
+        metadata={"help": "PKCS#11 module of the token; needs the extra `hsm`, and `workers` = 1"},
+    )
+    pkcs11_token: str = field(default="", metadata={"help": "the token's label"})
+    pkcs11_pin_file: Path | None = field(
+        default=None, metadata={"help": "file that holds the token's user PIN, mode 0600"}
+    )
     timestamp_max_days: int = field(default=31, metadata={"help": "furthest expiry of a timestamp that is signed"})
     snapshot_max_days: int = field(default=1464, metadata={"help": "furthest expiry of a snapshot that is signed"})
     max_payload_bytes: int = field(default=16 * 2**20, metadata={"help": "longest metadata that is signed"})
@@ -82,8 +94,25 @@ class Settings:
             path: Path = getattr(self, name)
             if not path.is_file():
                 problems.append(f"{name}: there is no file {path}; the signer speaks mutual TLS and nothing else")
+        problems += self._token_problems()
         if problems:
             raise SettingsError("; ".join(problems), detail=problems)
+
+    def _token_problems(self) -> list[str]:
+        if self.key_home not in ("database", "pkcs11"):
+            return [f"key_home must be database or pkcs11, not {self.key_home[:80]!r}"]
+        if self.key_home == "database" and not (self.pkcs11_module or self.pkcs11_token or self.pkcs11_pin_file):
+            return []
+        problems = []
+        if self.pkcs11_module is None or not self.pkcs11_module.is_file():
+            problems.append(f"pkcs11_module: there is no file {self.pkcs11_module or ''}; it is the token's library")
+        if not self.pkcs11_token:
+            problems.append("pkcs11_token must be the label of the token that keys are on")
+        if self.pkcs11_pin_file is None:
+            problems.append("pkcs11_pin_file must be the file that holds the token's PIN")
+        if self.workers != 1:
+            problems.append("workers must be 1 with a token, which is for one process only; threads may be more")
+        return problems
 
     @property
     def tls(self) -> Tls:

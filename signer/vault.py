@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The `KeyStore` in SQL: keys sealed at rest, opened in memory to sign.
+"""The `KeyStore` in SQL: keys sealed at rest, opened in memory to sign; or on a token, where they sign themselves.
 
     vault = Vault(database, Passphrases(folder, os.environ), "default", clock=clock)
     vault.sign(gun, TIMESTAMP, key_id, payload)
@@ -13,6 +13,9 @@ The rules, beside those of every `KeyStore`:
   is not (docs/decisions/0018-audit.md);
 * a row whose `deleted_at` is set is not there;
 * names are compared here and not by the database, which may hold that `App` and `app` are the same.
+
+Of a key on a token the row holds only where it is (`signer.tokenhome`).  Sealed keys and keys on a token sign side
+by side, whichever kind the new ones are of, so that one can move from the one to the other by rotating keys.
 
 Opening a key costs milliseconds on purpose, so the last ones stay open in memory, by the sealed bytes: a row that
 is changed is opened anew.
@@ -31,6 +34,7 @@ from sqlalchemy.orm import Session
 from signer.models import TRAIL, SealedKey
 from signer.passphrases import Passphrases
 from signer.sealing import ENCRYPTION_ALGORITHM, KEYWRAP_ALGORITHM, SealError, seal, unseal
+from signer.tokenhome import ON_TOKEN, TokenHome
 from trust.errors import InvalidError, SettingsError
 from trust.keys import NotaryKey, NotarySignature, NotarySigner, PrivateKey, generate_private, public_key_of
 from trust.keystore import Limits, check_key, check_payload, key_not_found
@@ -54,6 +58,7 @@ class _Held:
     public: bytes
     alias: str
     sealed: bytes
+    encryption: str
     used: bool
 
     @property
@@ -77,6 +82,8 @@ class Vault:
         database: where they are; its tables exist.
         passphrases: what they are sealed under.
         default_alias: the passphrase for new keys.
+        token: where other keys are, if there is one.
+        new_on_token: whether new keys are made there.
         clock: tells the time.
         limits: how far ahead a signed file may expire.
         cached_keys: how many stay open in memory.
@@ -88,6 +95,8 @@ class Vault:
         passphrases: Passphrases,
         default_alias: str,
         *,
+        token: TokenHome | None = None,
+        new_on_token: bool = False,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         limits: Limits | None = None,
         cached_keys: int = 1024,
@@ -95,6 +104,8 @@ class Vault:
         self._database = database
         self._passphrases = passphrases
         self._default_alias = default_alias
+        self._token = token
+        self._new_on_token = new_on_token
         self._clock = clock
         self._limits = limits or Limits()
         self._refusals = Refusals(TRAIL, database, clock)
@@ -119,7 +130,7 @@ class Vault:
                 # can sign, and the next request gets the lower one.
                 held = self._add(session, gun, role, algorithm)
                 self._tell(session, who, "key.create", held, gun, role)
-        self._open(held)
+        self._check(held)
         return held.key
 
     def find(self, gun: Gun, role: RoleName, key_ids: Iterable[str]) -> list[NotaryKey]:
@@ -188,35 +199,74 @@ class Vault:
             self._tell(session, who or caller(), "key.delete", _from_row(row), row.gun, row.role)
             return True
 
+    def ping(self) -> None:
+        """Whether keys can be used now: the database answers, and so does the token, with its newest key on it.
+
+        Raises:
+            UnavailableError: not so.
+        """
+        with self._database.read() as session:
+            newest = select(SealedKey).where(SealedKey.encryption_alg == ON_TOKEN, SealedKey.deleted_at.is_(None))
+            row = session.scalars(newest.order_by(SealedKey.id.desc()).limit(1)).first()
+            held = _from_row(row) if row is not None else None
+        if self._token is not None:
+            self._token.check(held.sealed if held is not None else b"")
+
+    def _check(self, held: _Held) -> None:
+        """Whether the key can be used."""
+        self._open(held)
+        if held.encryption == ON_TOKEN and self._token is not None:
+            self._token.check(held.sealed)
+
     def _tell(self, session: Session, who: Who, action: str, held: _Held, gun: str, role: str) -> None:
         detail = {"key_id": held.key_id, "algorithm": held.algorithm, "alias": held.alias}
         TRAIL.append(session, who, self._clock(), Deed(action=action, name=gun, role=role, detail=detail))
 
     def _pending(self, session: Session, gun: Gun, role: RoleName, algorithm: str) -> _Held | None:
-        unused = [each for each in _held(session, gun, role) if each.algorithm == algorithm and not each.used]
+        unused = [
+            each
+            for each in _held(session, gun, role)
+            if each.algorithm == algorithm
+            and not each.used
+            and (each.encryption == ON_TOKEN) == self._new_on_token  # else one would wait for a token that was left
+        ]
         return min(unused, key=lambda each: each.key_id, default=None)
 
     def _add(self, session: Session, gun: Gun, role: RoleName, algorithm: str) -> _Held:
-        private = generate_private(algorithm)
-        key, now = public_key_of(private), self._now()
+        key, private, described = self._make(gun, role, algorithm)
+        now = self._now()
         row = SealedKey(
             created_at=now,
             updated_at=now,
             key_id=key.keyid,
-            encryption_alg=ENCRYPTION_ALGORITHM,
-            keywrap_alg=KEYWRAP_ALGORITHM,
             algorithm=algorithm,
-            passphrase_alias=self._default_alias,
             public=key.public,
-            private=seal(private, self._passphrase(self._default_alias)),
+            private=private,
             gun=str(gun),
             role=str(role),
+            **described,
         )
         session.add(row)
         session.flush()
         return _from_row(row)
 
+    def _make(self, gun: Gun, role: RoleName, algorithm: str) -> tuple[NotaryKey, bytes, dict[str, str]]:
+        """A new key: its public half, what the row keeps of the private one, and how."""
+        if self._new_on_token:
+            assert self._token is not None
+            key, where = self._token.make(gun, role, algorithm)
+            return key, where, {"encryption_alg": ON_TOKEN, "keywrap_alg": ON_TOKEN, "passphrase_alias": ""}
+        private = generate_private(algorithm)
+        sealed = seal(private, self._passphrase(self._default_alias))
+        described = {"encryption_alg": ENCRYPTION_ALGORITHM, "keywrap_alg": KEYWRAP_ALGORITHM}
+        return public_key_of(private), sealed, described | {"passphrase_alias": self._default_alias}
+
     def _open(self, held: _Held) -> PrivateKey:
+        if held.encryption == ON_TOKEN:
+            if self._token is None:
+                raise SealError(f"the stored key {held.key_id[:64]} is on a token, and this signer has none")
+            # Its signatures are verified with the key that the row says.
+            return self._token.open(held.sealed, held.key.public_key)
         private = self._unsealed(held.sealed, held.algorithm, held.alias)
         # A row that was given another row's key must not sign.
         if public_key_of(private).keyid != held.key_id:
@@ -253,5 +303,12 @@ def _row(session: Session, key_id: str) -> SealedKey | None:
 
 def _from_row(row: SealedKey) -> _Held:
     return _Held(
-        row.id, row.key_id, row.algorithm, row.public, row.passphrase_alias, row.private, row.last_used is not None
+        row.id,
+        row.key_id,
+        row.algorithm,
+        row.public,
+        row.passphrase_alias,
+        row.private,
+        row.encryption_alg,
+        row.last_used is not None,
     )

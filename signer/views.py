@@ -4,7 +4,7 @@
     POST /v1/keys        a key for a role of a GUN
     POST /v1/keys/find   which of these keys are held
     POST /v1/sign        a signature
-    GET  /health         200 when the database answers
+    GET  /health         200 when the database, and the token if there is one, answers
 
 Every route, the unknown ones too, is for known clients only.  Each key that is handed out and each signature is one
 line in the log of `troth.signer`.
@@ -18,8 +18,8 @@ from collections.abc import Collection
 from flask import Flask, Response, g, request
 
 from signer.clients import admit
+from signer.vault import Vault
 from trust.errors import InvalidError
-from trust.keystore import KeyStore
 from trust.remotekeys import (
     FIND_PATH,
     KEYS_PATH,
@@ -33,21 +33,17 @@ from trust.remotekeys import (
 )
 from trust.web import tracing
 from trust.web.app import JSON_TYPE
-from trust.web.database import Database
 
 _MAX_BODY = 2**20
 _log = logging.getLogger("troth.signer")
 
 
-def add_views(
-    app: Flask, keys: KeyStore, database: Database, clients: Collection[str], *, max_payload_bytes: int
-) -> None:
+def add_views(app: Flask, keys: Vault, clients: Collection[str], *, max_payload_bytes: int) -> None:
     """Add the routes to `app`.
 
     Args:
         app: the app.
         keys: what signs.
-        database: what must answer for the signer to be healthy.
         clients: common names of the client certificates that are let in.
         max_payload_bytes: the longest payload that is signed.
     """
@@ -85,7 +81,7 @@ def add_views(
 
     @app.get("/health")
     def _health() -> Response:
-        database.ping()
+        keys.ping()
         return _answer(b"{}")
 
 

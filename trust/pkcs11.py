@@ -140,10 +140,9 @@ class Token:
         """Whether the token can be used now; and whether it holds the private key `key_id`, if one is given.
 
         Raises:
-            NotFoundError: there is no such key.
-            UnavailableError: the token does not answer, or does not let us in.
+            UnavailableError: the token does not answer, or does not let us in, or the key is gone.
         """
-        self._do(lambda session: _find(session, "PRIVATE_KEY", (key_id, "")) if key_id else None)
+        self._do_known(lambda session: _find(session, "PRIVATE_KEY", (key_id, "")) if key_id else None)
 
     def _sign(self, wanted: tuple[bytes, str], data: bytes, scheme: str) -> bytes:
         def sign(session: pkcs11.Session) -> bytes:
@@ -151,7 +150,14 @@ class Token:
                 self._handles[wanted] = _find(session, "PRIVATE_KEY", wanted)
             return _sign(self._handles[wanted], data, scheme)
 
-        return self._do(sign)
+        return self._do_known(sign)
+
+    def _do_known(self, work: Callable[[pkcs11.Session], R]) -> R:
+        """Do `work` with a key that was there: that it is gone is no answer to who asks for a signature."""
+        try:
+            return self._do(work)
+        except NotFoundError as error:
+            raise UnavailableError(f"{error.message} any more") from error
 
     def _do(self, work: Callable[[pkcs11.Session], R]) -> R:
         """Do `work`; once more with everything opened anew, if it fails."""
