@@ -20,8 +20,9 @@ import hypothesis
 import pytest
 
 from databases import MARIADB, database_url, mariadb_server, postgres, postgresql_server
+from softhsm import UTIL, softhsm
 
-__all__ = ["database_url", "mariadb_server", "postgresql_server"]  # fixtures for all tests
+__all__ = ["database_url", "mariadb_server", "postgresql_server", "softhsm"]  # fixtures for all tests
 
 hypothesis.settings.register_profile("ci", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("ci")
@@ -34,6 +35,7 @@ PROGRAMS = {
     "docker-registry": Path("/usr/bin/docker-registry"),
     "postgresql": postgres(),
     "mariadb-server": MARIADB,
+    "softhsm2": UTIL,
 }
 _LEFT_OUT = pytest.StashKey[Counter[str]]()
 

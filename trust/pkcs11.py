@@ -93,11 +93,12 @@ class Token:
         self.label = label
         self._serial = serial
         self._pin = pin
+        self._given = ""
         self._refused: str | None = None
         self._module = _modules.setdefault(module, _Module(module))
         self._session: pkcs11.Session | None = None
         self._age = -1
-        self._handles: dict[tuple[bytes, str], Any] = {}
+        self._handles: dict[tuple[bytes, str], tuple[Any, bool]] = {}
 
     def generate(self, label: str, algorithm: str) -> tuple[bytes, PrivateKey]:
         """Make a key on the token.
@@ -142,42 +143,50 @@ class Token:
         Raises:
             UnavailableError: the token does not answer, or does not let us in, or the key is gone.
         """
-        self._do_known(lambda session: _find(session, "PRIVATE_KEY", (key_id, "")) if key_id else None)
+        self._do(lambda session: _find(session, "PRIVATE_KEY", (key_id, "")) if key_id else None, known=True)
 
     def _sign(self, wanted: tuple[bytes, str], data: bytes, scheme: str) -> bytes:
         def sign(session: pkcs11.Session) -> bytes:
             if wanted not in self._handles:
-                self._handles[wanted] = _find(session, "PRIVATE_KEY", wanted)
-            return _sign(self._handles[wanted], data, scheme)
+                key = _find(session, "PRIVATE_KEY", wanted)
+                self._handles[wanted] = (key, _wants_pin(key))
+            key, wants_pin = self._handles[wanted]
+            return _sign(key, data, scheme, self._usable_pin() if wants_pin else None)
 
-        return self._do_known(sign)
+        return self._do(sign, known=True)
 
-    def _do_known(self, work: Callable[[pkcs11.Session], R]) -> R:
-        """Do `work` with a key that was there: that it is gone is no answer to who asks for a signature."""
-        try:
-            return self._do(work)
-        except NotFoundError as error:
-            raise UnavailableError(f"{error.message} any more") from error
+    def _do(self, work: Callable[[pkcs11.Session], R], *, known: bool = False) -> R:
+        """Do `work`; once more with everything opened anew, if it fails.
 
-    def _do(self, work: Callable[[pkcs11.Session], R]) -> R:
-        """Do `work`; once more with everything opened anew, if it fails."""
+        Args:
+            work: what to do.
+            known: that the key was there before: that it is not found is a failure of the token then.
+        """
         errors = _package().exceptions
+        problem = ""
         with self._module.lock:
-            for is_last in (False, True):
+            for _ in range(2):
                 try:
                     return work(self._opened())
                 except (errors.MechanismInvalid, errors.MechanismParamInvalid) as error:
                     raise InvalidError(f"the token {self.label} has no such algorithm") from error
-                except (RuntimeError, NotFoundError) as error:
-                    # SoftHSM does not say that its token is away: it has no keys then.
-                    self._module.begin_anew()
-                    if is_last:
-                        if isinstance(error, NotFoundError):
-                            raise
-                        raise UnavailableError(
-                            f"the token {self.label} cannot be used: {type(error).__name__} {error}".rstrip()
-                        ) from error
-        raise AssertionError("the last attempt returns or raises")
+                except (
+                    errors.PinIncorrect, errors.PinInvalid, errors.PinLenRange, errors.PinLocked, errors.PinExpired
+                ) as error:  # fmt: skip
+                    self._refused = self._given
+                    raise UnavailableError(
+                        f"the token {self.label} refuses the PIN: {type(error).__name__}"
+                    ) from error
+                except NotFoundError as error:
+                    if not known:
+                        raise
+                    problem = error.message  # SoftHSM does not say that its token is away: it has no keys then
+                except RuntimeError as error:
+                    problem = f"{type(error).__name__} {error}".rstrip()
+                # What failed is forgotten by now.  Kept as a cause, it would hold a search of python-pkcs11 that
+                # still ends in the module when it is thrown away, whoever may be in there.
+                self._module.begin_anew()
+        raise UnavailableError(f"the token {self.label} cannot be used: {problem}")
 
     def _opened(self) -> pkcs11.Session:
         module = self._module.load()
@@ -189,21 +198,17 @@ class Token:
         return self._session
 
     def _log_in(self, module: Any) -> pkcs11.Session:
-        errors = _package().exceptions
         token = module.get_token(token_label=self.label, token_serial=self._serial.encode() or None)
-        pin = self._pin()
-        if pin == self._refused:
-            raise UnavailableError(f"the token {self.label} has refused this PIN, and it is not tried again")
         try:
-            return _open(token, pin)
-        except errors.UserAlreadyLoggedIn:
+            return _open(token, self._usable_pin())
+        except _package().exceptions.UserAlreadyLoggedIn:
             return _open(token, None)  # through another `Token` of this process
-        except (errors.PinIncorrect, errors.PinInvalid, errors.PinLenRange) as error:
-            self._refused = pin
-            raise UnavailableError(f"the token {self.label} refuses the PIN") from error
-        except (errors.PinLocked, errors.PinExpired, errors.UserPinNotInitialized) as error:
-            self._refused = pin
-            raise UnavailableError(f"the token {self.label} lets nobody in: {type(error).__name__}") from error
+
+    def _usable_pin(self) -> str:
+        self._given = self._pin()
+        if self._given == self._refused:
+            raise UnavailableError(f"the token {self.label} has refused this PIN, and it is not tried again")
+        return self._given
 
 
 def _package() -> Any:
@@ -270,7 +275,7 @@ def _read_public(key: Any) -> PublicKey:
             exponent, modulus = (int.from_bytes(key[each]) for each in (Attribute.PUBLIC_EXPONENT, Attribute.MODULUS))
             return rsa.RSAPublicNumbers(exponent, modulus).public_key()
         point = key[Attribute.EC_POINT]
-        if point[:1] == b"\x04" and len(point) == 2 + point[1]:  # an OCTET STRING around it, as it ought to be
+        with suppress(InvalidError):  # some modules leave out the OCTET STRING that ought to be around it
             point = der.read(point, der.OCTETS)
         if kind == KeyType.EC_EDWARDS:
             return ed25519.Ed25519PublicKey.from_public_bytes(point)
@@ -279,17 +284,27 @@ def _read_public(key: Any) -> PublicKey:
         raise InvalidError(f"the key {key.label!r} on the token is of a kind that Notary does not know") from error
 
 
-def _sign(key: Any, data: bytes, scheme: str) -> bytes:
+def _wants_pin(key: Any) -> bool:
+    """Whether the token wants the PIN before each signature of this key, as a YubiKey may."""
+    from pkcs11 import Attribute
+
+    try:
+        return bool(key[Attribute.ALWAYS_AUTHENTICATE])
+    except _package().exceptions.AttributeTypeInvalid:
+        return False
+
+
+def _sign(key: Any, data: bytes, scheme: str, pin: str | None) -> bytes:
     from pkcs11 import MGF, Mechanism
 
     if scheme == ED25519:
-        return bytes(key.sign(data, mechanism=Mechanism.EDDSA))
+        return bytes(key.sign(data, mechanism=Mechanism.EDDSA, pin=pin))
     if scheme == RSA_PKCS1_SHA256:
-        return bytes(key.sign(data, mechanism=Mechanism.SHA256_RSA_PKCS))
+        return bytes(key.sign(data, mechanism=Mechanism.SHA256_RSA_PKCS, pin=pin))
     digest = hashlib.new(_HASHES[scheme], data).digest()
     if scheme == RSA_PSS_SHA256:
         parameters = (Mechanism.SHA256, MGF.SHA256, 32)
-        return bytes(key.sign(digest, mechanism=Mechanism.RSA_PKCS_PSS, mechanism_param=parameters))
-    raw = bytes(key.sign(digest, mechanism=Mechanism.ECDSA))
+        return bytes(key.sign(digest, mechanism=Mechanism.RSA_PKCS_PSS, mechanism_param=parameters, pin=pin))
+    raw = bytes(key.sign(digest, mechanism=Mechanism.ECDSA, pin=pin))
     r, s = raw[: len(raw) // 2], raw[len(raw) // 2 :]
     return encode_dss_signature(int.from_bytes(r), int.from_bytes(s))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One contract for every home of keys: in memory, in the signer's database, and in a running signer over TLS."""
+"""One contract for every home of keys: in memory, in the signer's database, on a token, and in a running signer."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ import pytest
 from databases import KINDS, new_database
 from signer import migrations
 from signer.passphrases import Passphrases
+from signer.tokenhome import TokenHome
 from signer.vault import Vault
 from signerprocess import SignerProcess, payload
+from softhsm import MODULE, SoftHsm, SoftToken
 from trust.canonical import encode
 from trust.errors import DeniedError, InvalidError, NotFoundError
 from trust.keys import key_id
@@ -36,13 +38,29 @@ def signer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SignerProcess]:
         yield signer
 
 
-@pytest.fixture(params=["memory", *KINDS, "remote"])
+@pytest.fixture(scope="module")
+def token(softhsm: SoftHsm) -> SoftToken:
+    return softhsm.token()
+
+
+_TOKEN = pytest.param("softhsm2", marks=pytest.mark.client("softhsm2"))
+
+
+@pytest.fixture(params=["memory", *KINDS, _TOKEN, "remote"])
 def keys(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[KeyStore]:
     if request.param == "memory":
         yield MemoryKeyStore()
     elif request.param == "remote":
         signer: SignerProcess = request.getfixturevalue("signer")
         yield signer.open_store()
+    elif request.param == "softhsm2":
+        token: SoftToken = request.getfixturevalue("token")
+        with new_database("sqlite", request, tmp_path) as url:
+            database = Database(url)
+            upgrade(database, migrations)
+            home = TokenHome(MODULE, token.label, token.pin_file)
+            yield Vault(database, Passphrases(None, {}), "default", token=home, new_on_token=True)
+            database.dispose()
     else:  # the vault, in each kind of database
         with new_database(request.param, request, tmp_path) as url:
             database = Database(url)
