@@ -24,12 +24,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
+from tuf.api.exceptions import UnsignedMetadataError
 from tuf.api.metadata import MetaFile, Role, Root, Snapshot, Targets
 
 from trust.cache import Cache
 from trust.changes import Change, Draft, ReplaceKeys, empty_targets
 from trust.dialect import Payload
-from trust.errors import ConflictError, InvalidError, NotFoundError, UnavailableError
+from trust.errors import ConflictError, InvalidError, NotFoundError, TrustError, UnavailableError
 from trust.keyfolder import KeyFolder
 from trust.keys import NotaryKey, generate_private, public_key_of
 from trust.metadata import describe, draft, peek_version
@@ -438,7 +439,11 @@ class Repository:
             keys |= {key.keyid: key for key in held}
         meta: Any = draft(role, payload)
         for key in keys.values():
-            meta.sign(self.keys.signer(key.canonical_id, key), append=True)
+            try:
+                meta.sign(self.keys.signer(key.canonical_id, key), append=True)
+            except UnsignedMetadataError as error:
+                # python-tuf's wrapping; inside is what the key's home says.
+                raise error.__cause__ if isinstance(error.__cause__, TrustError) else error from None
         data: bytes = meta.to_bytes()
         return data
 

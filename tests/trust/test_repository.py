@@ -17,6 +17,7 @@ from werkzeug.serving import make_server
 
 from notaryserver import NOW
 from notaryserver import NotaryServer as ServerProcess
+from softhsm import SoftHsm
 from trust.cache import FileCache, MemoryCache
 from trust.changes import (
     Delegate,
@@ -28,14 +29,24 @@ from trust.changes import (
     add_signer,
 )
 from trust.collection import Collection
-from trust.errors import ConflictError, ExpiredError, InvalidError, NotFoundError, RollbackError, UntrustedError
+from trust.errors import (
+    ConflictError,
+    ExpiredError,
+    InvalidError,
+    NotFoundError,
+    RollbackError,
+    UnavailableError,
+    UntrustedError,
+)
 from trust.keyfolder import KeyFolder
 from trust.keys import NotaryKey, generate_private
+from trust.keyuri import make_key
 from trust.metadata import parse
 from trust.names import RELEASES, ROOT, SNAPSHOT, TARGETS, TIMESTAMP, Digest, Gun, RoleName
 from trust.reader import Reader
 from trust.remote import NotaryServer, RefusedPublishError
 from trust.repository import Creation, MissingKeysError, Repository
+from trust.rootcerts import certify
 from trust.tags import RemoveSigner, RevokeTag, SignTag, signer_role
 
 GUN = Gun("localhost:5000/library/app")
@@ -416,3 +427,49 @@ class _Raced(NotaryServer):
         if before is not None:
             before()
         super().publish(gun, files)
+
+
+@pytest.mark.client("softhsm2")
+def test_a_collection_whose_keys_are_all_in_hardware_is_begun_and_signed_and_read(
+    site: Site, softhsm: SoftHsm, tmp_path: Path
+) -> None:
+    token, admin = softhsm.token(), site.person()
+    for role, gun in ((ROOT, ""), (TARGETS, GUN), (RoleName("snapshot"), GUN), ("alice", "")):
+        uri, key = make_key(token.uri(f"{role} {gun}"))
+        admin.keys.attach(uri, key, role=role, gun=gun)
+    (held,) = admin.keys.held(role="alice")
+    alice = admin.keys.signer(held.key_id).public_key
+    create = Creation(server_snapshot=False)
+    admin.publish(*add_signer(signer_role("alice"), [alice]), sign(admin, "v1"), create=create)
+    again = site.person()
+    again.publish(sign(again, "v2", "another"))
+    collection = site.read()
+    assert collection.lookup("v2").digest == digest_of("another")
+    assert [sorted(target.signers) for target in collection.targets()] == [["alice"], ["alice"]]
+    assert collection.root.signed.roles[TARGETS].keyids == [admin.keys.held(role=TARGETS)[0].key_id]
+    # Nothing was made beside them.
+    assert not (tmp_path / "admin/private").exists()
+
+
+@pytest.mark.client("softhsm2")
+def test_root_and_targets_move_from_files_into_hardware_and_sign_there(site: Site, softhsm: SoftHsm) -> None:
+    admin, token = begin(site), softhsm.token()
+    reader = Reader(GUN, site.remote, MemoryCache(), clock=lambda: site.process.now)
+    reader.refresh()
+    (old_root,), (old_targets,) = admin.keys.held(role=ROOT), admin.keys.held(role=TARGETS)
+    for role, gun in ((ROOT, ""), (TARGETS, GUN)):
+        uri, key = make_key(token.uri(role))
+        held = admin.keys.attach(uri, key, role=role, gun=gun)
+        signer = admin.keys.signer(held.key_id)
+        new = certify(admin.keys.open(held.key_id), GUN, site.process.now) if role == ROOT else signer.public_key
+        admin.rotate(role, keys=[new])
+    assert {held.uri != "" for held in admin.keys.held(role=TARGETS)} == {True}
+    assert old_targets.key_id not in {held.key_id for held in admin.keys.held()}
+    admin.keys.remove(old_root.key_id)
+    # From here on only the token signs.
+    admin.publish(sign(admin, "v2"), Witness(ROOT))
+    assert reader.refresh().lookup("v2").digest == digest_of("image")
+    with token.away(), pytest.raises(UnavailableError, match="cannot be used"):
+        admin.publish(sign(admin, "v3"))
+    admin.publish(sign(admin, "v3"))
+    assert site.read().lookup("v3").digest == digest_of("image")
