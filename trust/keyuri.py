@@ -23,7 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
-from urllib.parse import quote, quote_from_bytes, unquote, unquote_to_bytes
+from urllib.parse import quote, unquote, unquote_to_bytes
 
 from trust import kms
 from trust.errors import ConflictError, InvalidError, NotFoundError, SettingsError
@@ -70,7 +70,7 @@ class TokenUri:
         """
         path, _, query = uri.removeprefix(_SCHEME).partition("?")
         if not uri.startswith(_SCHEME) or re.search(r"%(?![0-9A-Fa-f]{2})|[^!-~]", uri):
-            raise InvalidError("this is no PKCS#11 URI")
+            raise InvalidError("this is no PKCS#11 URI; a space in a name is %20 there, and so on")
         attributes, options = _attributes(path, ";", _PATH), _attributes(query, "&", _QUERY)
         if attributes.get("type", "private") != "private":
             raise InvalidError("the PKCS#11 URI names something that is no private key")
@@ -95,7 +95,7 @@ class TokenUri:
         """The URI."""
         parts = [("token", self.token), ("serial", self.serial), ("object", self.object)]
         path = [f"{name}={quote(value, safe=_SAFE)}" for name, value in parts if value]
-        path += [f"id={quote_from_bytes(self.id, safe='')}"] if self.id else []
+        path += ["id=" + "".join(f"%{byte:02X}" for byte in self.id)] if self.id else []
         query = [f"module-path={quote(str(self.module), safe=_SAFE)}"] if self.module else []
         query += [f"pin-source=file:{quote(str(self.pin_file), safe=_SAFE)}"] if self.pin_file else []
         return _SCHEME + ";".join(path) + ("?" + "&".join(query) if query else "")
