@@ -174,14 +174,17 @@ class SignerProcess:
                 command, env=_environment() | self._environment, stderr=log, start_new_session=True
             )
         deadline = time.monotonic() + 30
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-                break
-            except OSError:
-                assert self._process.poll() is None, self.log.read_text()
-                assert time.monotonic() < deadline, "the signer does not listen"
-                time.sleep(0.05)
+        while not self._listens():
+            assert self._process.poll() is None, self.log.read_text()
+            assert time.monotonic() < deadline, "the signer does not listen"
+            time.sleep(0.05)
+
+    def _listens(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+        except OSError:
+            return False
+        return True
 
     def kill(self) -> None:
         """End the process and its workers at once."""
@@ -189,6 +192,8 @@ class SignerProcess:
             os.killpg(self._process.pid, signal.SIGKILL)  # its own session: nobody else is in it
             self._process.wait()
             self._process = None
+            while self._listens():  # a worker may die after its master, and must not be taken for the next one
+                time.sleep(0.01)
 
     def started_with(self, environment: dict[str, str]) -> Self:
         """The same, to be started with more in its environment."""

@@ -38,7 +38,7 @@ AskPin = Callable[[str], str]
 _SCHEME = "pkcs11:"
 _PATH, _QUERY = {"token", "serial", "object", "id", "type"}, {"module-path", "pin-source"}
 _SAFE = "[]:@!$'()*+,=-._~/"  # besides letters and digits; all of it may stand in either part (RFC 7512 §2.3)
-_tokens: dict[tuple[Path, str, str], Token] = {}
+_tokens: dict[tuple[Path, str, str, Path | None], Token] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,9 +176,8 @@ def _token(where: TokenUri, ask_pin: AskPin | None) -> Token:
         return ask_pin(where.token)
 
     # One for all keys on it: a person is asked once.
-    return _tokens.setdefault(
-        (module, where.token, where.serial), Token(module, where.token, pin, serial=where.serial)
-    )
+    kind = (module, where.token, where.serial, where.pin_file)
+    return _tokens.setdefault(kind, Token(module, where.token, pin, serial=where.serial))
 
 
 def _attributes(text: str, separator: str, known: set[str]) -> dict[str, str]:
