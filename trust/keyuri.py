@@ -37,7 +37,8 @@ AskPin = Callable[[str], str]
 
 _SCHEME = "pkcs11:"
 _PATH, _QUERY = {"token", "serial", "object", "id", "type"}, {"module-path", "pin-source"}
-_SAFE = "[]:@!$'()*+,=-._~/"  # besides letters and digits; all of it may stand in either part (RFC 7512 §2.3)
+_IN_PATH = "[]:@!$'()*+,="  # besides letters, digits and -._~ (RFC 7512 §2.3)
+_IN_QUERY = _IN_PATH + "/"
 _tokens: dict[tuple[Path, str, str, Path | None], Token] = {}
 
 
@@ -94,10 +95,10 @@ class TokenUri:
     def __str__(self) -> str:
         """The URI."""
         parts = [("token", self.token), ("serial", self.serial), ("object", self.object)]
-        path = [f"{name}={quote(value, safe=_SAFE)}" for name, value in parts if value]
+        path = [f"{name}={quote(value, safe=_IN_PATH)}" for name, value in parts if value]
         path += ["id=" + "".join(f"%{byte:02X}" for byte in self.id)] if self.id else []
-        query = [f"module-path={quote(str(self.module), safe=_SAFE)}"] if self.module else []
-        query += [f"pin-source=file:{quote(str(self.pin_file), safe=_SAFE)}"] if self.pin_file else []
+        query = [f"module-path={quote(str(self.module), safe=_IN_QUERY)}"] if self.module else []
+        query += [f"pin-source=file:{quote(str(self.pin_file), safe=_IN_QUERY)}"] if self.pin_file else []
         return _SCHEME + ";".join(path) + ("?" + "&".join(query) if query else "")
 
 
