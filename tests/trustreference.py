@@ -72,9 +72,9 @@ SUBJECTS = (
         "A `KeyFolder` is the folder that docker, notary and troth share.\n"
         "The library never prompts: a source of passphrases is given to it.",
         (
-            "KeyFolder", "HeldKey", "generate_private", "read_public_key", "NotaryKey", "NotarySigner",
-            "NotarySignature", "PrivateKey", "PublicKey", "from_environment", "from_file", "from_person", "first_of",
-            "Passphrases", "Question",
+            "KeyFolder", "HeldKey", "find_key", "AskPin", "generate_private", "read_public_key", "NotaryKey",
+            "NotarySigner", "NotarySignature", "PrivateKey", "PublicKey", "from_environment", "from_file",
+            "from_person", "first_of", "Passphrases", "Question",
         ),
     ),
     Subject(

@@ -57,6 +57,7 @@ from trust.images import Image, open_reader, open_repository, resolve
 from trust.keyfiles import PassphraseError
 from trust.keyfolder import HeldKey, KeyFolder
 from trust.keys import NotaryKey, NotarySignature, NotarySigner, PrivateKey, PublicKey, generate_private
+from trust.keyuri import AskPin, find_key
 from trust.metadata import NotaryMetadata, parse
 from trust.names import (
     RELEASES,
@@ -88,6 +89,7 @@ __all__ = [
     "SNAPSHOT",
     "TARGETS",
     "TIMESTAMP",
+    "AskPin",
     "Cache",
     "Change",
     "Collection",
@@ -156,6 +158,7 @@ __all__ = [
     "UntrustedError",
     "Witness",
     "add_signer",
+    "find_key",
     "first_of",
     "from_environment",
     "from_file",

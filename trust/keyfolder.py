@@ -247,17 +247,26 @@ class KeyFolder:
         return HeldKey(key_id, role, gun, path)
 
     def attach(self, uri: str, key: PrivateKey, *, role: str, gun: str = "") -> HeldKey:
-        """Remember where `key` is, which stays there; see `trust.keyuri.find_key`.
+        """Remember where a key is, which stays there, in hardware or in a cloud.
 
         Args:
             uri: where it is.
-            key: the key there.
+            key: the key there; `trust.find_key` gives both.
             role: the role, or the signer's name.
             gun: for keys of targets and snapshot: the collection.
+
+        Returns:
+            The key's place in the folder.
 
         Raises:
             ConflictError: it is here already, for another role or collection.
             UnavailableError: the reference cannot be written.
+
+        Examples:
+            >>> key = trust.generate_private("ecdsa")  # in place of the one that find_key gives
+            >>> held = keys.attach("awskms:alias/release", key, role="carol")
+            >>> held.role, held.uri
+            ('carol', 'awskms:alias/release')
         """
         key_id = public_key_of(key).canonical_id
         self._known(key_id, role, gun)

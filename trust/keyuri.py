@@ -32,7 +32,7 @@ from trust.pkcs11 import Token
 from trust.secretfile import read_secret
 
 MODULE_VARIABLE = "TROTH_PKCS11_MODULE"
-#: Asks a person for the PIN of the token with this label.
+#: Asks a person for the PIN of the token with the label that it is given.
 AskPin = Callable[[str], str]
 
 _SCHEME = "pkcs11:"
@@ -103,20 +103,27 @@ class TokenUri:
 
 
 def find_key(uri: str, ask_pin: AskPin | None = None) -> tuple[str, PrivateKey]:
-    """The key at `uri`, whose home is asked for the public half.
+    """Find a key in hardware or in a cloud, for `KeyFolder.attach` or to sign with.
 
     Args:
-        uri: where it is.
-        ask_pin: asks for the PIN if no file is named for it.
+        uri: where it is: `pkcs11:…` (RFC 7512), `awskms:…`, `gcpkms:…`, `azurekms:…` or `hv:…`.
+        ask_pin: asks for the PIN of a token when the URI names no file for it.
 
     Returns:
-        the URI by which it is opened from now on, and the key.  Where a home has versions, it names one.
+        The URI by which it is opened from now on, and the key, which only signs.  Where a home has versions, the
+        URI names one.
 
     Raises:
         InvalidError: the URI cannot be used, or Notary has no keys of this kind.
         SettingsError: what is needed for such keys is not installed, or the PIN's file cannot be used.
         NotFoundError: there is no such key.
         UnavailableError: the key's home does not answer.
+
+    Examples:
+        >>> trust.find_key("pkcs11:token=release;object=alice?pin-value=1234")
+        Traceback (most recent call last):
+        ...
+        trust.errors.InvalidError: a PIN does not belong into a URI; name a file that holds it: pin-source=file:/…
     """
     return (uri, _on_token(uri, None, ask_pin)) if uri.startswith(_SCHEME) else kms.find_key(uri)
 
