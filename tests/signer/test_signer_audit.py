@@ -130,7 +130,7 @@ def test_through_either_door_the_client_is_named_by_its_certificate(signer: Sign
         )
     assert answer.status_code == 200
     database = Database(signer.database_url)
-    methods = Methods(vault(database), database, 1000)
+    methods = Methods(vault(database), 1000)
     methods.create_key(Message(field(1, "ecdsa") + field(2, GUN) + field(3, "snapshot")), SERVER)
     first, second = trail(database)
     assert (told(first), first.request_id) == (("notary-server", "key.create", "done", "timestamp"), "r7")
