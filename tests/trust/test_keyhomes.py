@@ -73,7 +73,8 @@ def right_aws(aws: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def aws_uri(aws: Any, spec: str) -> str:
-    return "awskms:" + aws.create_key(KeyUsage="SIGN_VERIFY", KeySpec=spec)["KeyMetadata"]["KeyId"]
+    made = aws.create_key(KeyUsage="SIGN_VERIFY", KeySpec=spec)
+    return f"awskms:{made['KeyMetadata']['KeyId']}"
 
 
 _ON_TOKEN = [

@@ -95,8 +95,8 @@ def test_every_line_of_a_request_has_its_id(tmp_path: Path) -> None:
     assert "request_id" not in _lines(output)[-1]
     with _logged(TextFormatter()) as output:
         assert world.manifest(APP, "1", X_Request_Id="r-3").status_code == 403
-    (refusal,) = (line for line in output.getvalue().splitlines() if " troth.enforce " in line)
-    assert refusal.endswith(" id=r-3")
+    (line,) = (line for line in output.getvalue().splitlines() if " troth.enforce " in line)
+    assert line.endswith(" id=r-3")
 
 
 @given(st.text(st.characters(), min_size=1, max_size=30))
