@@ -27,6 +27,12 @@ up: $(VENV)/.services ## Run signer, notary server and registry until Ctrl-C, wi
 test: $(VENV)/.test clients ## Run all tests, a file a process; ARGS="-k name" chooses some
 	@exec $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile $(ARGS)
 
+.PHONY: fuzz
+fuzz: $(VENV)/.test ## Fuzz the parsers for an hour; SECONDS_EACH=60 is shorter
+	@for target in metadata multipart; do \
+	  $(BIN)/python tests/fuzz/fuzz_$$target.py $(or $(SECONDS_EACH),1800); \
+	done
+
 .PHONY: lint
 lint: $(VENV)/.lint ## Check style, format and types
 	@$(BIN)/ruff check
