@@ -118,6 +118,17 @@ class Draft:
         payload = self.roles.get(role)
         return dict((payload.delegations.roles if payload and payload.delegations else None) or {})
 
+    def new_delegation(
+        self, role: RoleName, keyids: list[str], threshold: int, paths: list[str], before: DelegatedRole | None
+    ) -> DelegatedRole:
+        """How `role` is delegated from now on; `before`, how it was."""
+        return PrefixRole(role, keyids, threshold, terminating=False, paths=paths)
+
+    def below(self, role: RoleName) -> list[RoleName]:
+        """`role` and all roles that exist by its delegations."""
+        known = {**self.roles, **self.unsigned}
+        return [other for other in known if other == role or other.startswith(f"{role}/")]
+
     def write_delegations(
         self, parent: RoleName, keys: Mapping[str, Key], roles: Mapping[str, DelegatedRole]
     ) -> None:
@@ -312,7 +323,7 @@ class Delegate:
         threshold = self.threshold or (before.threshold if before else 1)
         if threshold < 1 or len(keyids) < threshold:
             raise InvalidError(f"{self.role} would need {threshold} signatures and have {len(keyids)} keys")
-        after = PrefixRole(self.role, keyids, threshold, terminating=False, paths=paths)
+        after = draft.new_delegation(self.role, keyids, threshold, paths, before)
         if before is not None and _facts(before) == _facts(after):
             return
         keys = {**(parent.delegations.keys if parent.delegations else {}), **{key.keyid: key for key in added}}
@@ -355,7 +366,7 @@ class RemoveDelegationKeys:
             RemoveDelegation(self.role).apply(draft)
             return
         threshold = min(before.threshold, len(left))
-        roles[self.role] = PrefixRole(self.role, left, threshold, terminating=False, paths=list(before.paths or ()))
+        roles[self.role] = draft.new_delegation(self.role, left, threshold, list(before.paths or ()), before)
         draft.write_delegations(self.role.parent, keys, roles)
 
 
@@ -379,8 +390,9 @@ class RemoveDelegation:
         roles = draft.children(self.role.parent)
         if roles.pop(self.role, None) is None or parent.delegations is None:
             return
+        below = draft.below(self.role)
         draft.write_delegations(self.role.parent, parent.delegations.keys, roles)
-        for role in [r for r in {**draft.roles, **draft.unsigned} if r == self.role or r.startswith(f"{self.role}/")]:
+        for role in below:
             draft.roles.pop(role, None)
             draft.unsigned.pop(role, None)
             draft.removed.add(role)
@@ -484,5 +496,5 @@ def _canonical_ids(parent: Targets, keyids: Iterable[str]) -> set[str]:
     return {key.canonical_id for i in keyids if isinstance(key := keys.get(i), NotaryKey)}
 
 
-def _facts(role: DelegatedRole) -> tuple[list[str], int, list[str]]:
-    return list(role.keyids), role.threshold, list(role.paths or ())
+def _facts(role: DelegatedRole) -> tuple[list[str], int, list[str], list[str] | None]:
+    return list(role.keyids), role.threshold, list(role.paths or ()), role.path_hash_prefixes

@@ -63,7 +63,8 @@ class Target:
             >>> f"{image.gun}@{collection.lookup('1').digest}"
             'localhost:5000/library/app@sha256:...'
         """
-        algorithm = "sha256" if "sha256" in self.hashes else "sha512"
+        # TUF 1.0 allows other algorithms (trust.standard); then the first counts.
+        algorithm = next(each for each in ("sha256", "sha512", *self.hashes) if each in self.hashes)
         return f"{algorithm}:{self.hashes[algorithm]}"
 
 

@@ -46,16 +46,19 @@ PAYLOADS = {parse(role, data).signed_bytes for role, data in FILES}
 ROOTS = [(made.gun, parse_root(made.current["root"]).signed) for made in COLLECTIONS]
 DELEGATORS = [parse_targets(TARGETS, made.current["targets"]).signed for made in COLLECTIONS]
 WORDS = [
-    b'"signed":', b'"signatures":', b'"_type":', b'"Root"', b'"Targets"', b'"Snapshot"', b'"Timestamp"', b'"expires":',
+    b'"signed":', b'"signatures":', b'"_type":', b'"Root"', b'"Targets"', b'"Snapshot"', b'"Timestamp"',
+    b'"expires":',
     b'"version":', b'"keys":', b'"roles":', b'"keyids":', b'"threshold":', b'"keytype":', b'"keyval":', b'"public":',
     b'"private":', b'"delegations":', b'"targets":', b'"hashes":', b'"sha256":', b'"sha512":', b'"length":',
     b'"custom":', b'"meta":', b'"paths":', b'"name":', b'"method":', b'"sig":', b'"keyid":', b'"ecdsa"', b'"eddsa"',
-    b'"rsapss"', b'"ecdsa-x509"', b'"rsa-x509"', b'"ed25519"', b"null", b"true", b"1e3", b"-0.0", b"1e400", b"\\ud800",
+    b'"rsapss"', b'"ecdsa-x509"', b'"rsa-x509"', b'"ed25519"', b"null", b"true", b"1e3", b"-0.0", b"1e400",
+    b"\\ud800",
     b"\\u0000", b"\xef\xbb\xbf", b"\xff", b"\xe2\x80\xa8", b"9223372036854775808", b"-----BEGIN CERTIFICATE-----",
     b"2026-11-24T06:19:53.347583271+14:00",
 ]  # fmt: skip
 ODD: list[Any] = [
-    None, True, False, 0, 1, -1, 2**31, 2**53 + 1, 2**63, 1.5, 1e300, "", "a", "\u2028", "\ud800", "\0", "<&>", "*", [],
+    None, True, False, 0, 1, -1, 2**31, 2**53 + 1, 2**63, 1.5, 1e300, "", "a", "\u2028", "\ud800", "\0", "<&>", "*",
+    [],
     {}, [None], {"": None}, "0" * 64, "0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999999-23:59", "QQ==",
     "targets", "targets/releases", "sha256",
 ]  # fmt: skip

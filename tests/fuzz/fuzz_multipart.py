@@ -36,7 +36,8 @@ _SHORT = 500
 ERRORS = (InvalidRoleError, MalformedUploadError, NoFilenameError, TooLargeError)
 WORDS = [
     b"\r\n--bnd", b"\r\n--bnd--", b"--bnd\r\n", b"\r\n\r\n", b"\r", b"\n", b"--", b"Content-Disposition: form-data",
-    b'; filename="root"', b'; filename="targets/a.json"', b"; filename*=UTF-8''root", b"; filename*0=ro", b'; name="x"',
+    b'; filename="root"', b'; filename="targets/a.json"', b"; filename*=UTF-8''root", b"; filename*0=ro",
+    b'; name="x"',
     b"content-type: text/plain", b"\\\"", b"\xff", b"\0", b"timestamp", BETWEEN, b"=?utf-8?q?root?=",
 ]  # fmt: skip
 
