@@ -87,7 +87,7 @@ $(VENV)/.services: $(VENV)/.pip pyproject.toml
 
 $(VENV)/.test: $(VENV)/.services
 	@echo "Installing what the tests need …"
-	@$(PIP) install --group test
+	@$(PIP) install --group test --group fuzz
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.services

@@ -4,7 +4,7 @@
 An input is one byte that says the role, and a file.  Half of the new inputs are mutated as JSON, so that they get
 past the first brace; the others are any bytes.  What must hold of each:
 
-* `parse` takes it, or raises a `FormatError`;
+* `parse` takes it, or raises a `FormatError`; what it takes has the names of the file, and no others;
 * what was signed is a fixed point: `signed_bytes`, written into a new file, is read the same and verifies the same;
 * what is written from the model is read as the same model, and written the same again;
 * whoever has the golden files' roots verifies it, or raises an `UntrustedError`; and what has valid signatures by
@@ -27,12 +27,12 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 with atheris.instrument_imports(include=["trust", "tuf", "securesystemslib"]):
     from shelf import GOLDEN_NOW, golden, role_of
-    from trust.canonical import to_wire
+    from trust.canonical import decode, to_wire
     from trust.chain import check_root, check_signatures
     from trust.dialect import to_notary
     from trust.errors import FormatError, UntrustedError
     from trust.metadata import NotaryMetadata, parse, parse_root, parse_targets, peek_version
-    from trust.names import ROOT, TARGETS, TOP_LEVEL, RoleName
+    from trust.names import ROOT, SNAPSHOT, TARGETS, TOP_LEVEL, RoleName
 
 import harness
 
@@ -76,10 +76,25 @@ def check(data: bytes) -> None:
     except FormatError:
         return
     assert peek_version(file) == meta.signed.version, "the version is read in two ways"
+    _check_names(meta, decode(file)["signed"])
     believed = _verdicts(meta)
     assert not any(believed) or meta.signed_bytes in PAYLOADS, "a forged file is believed"
     _check_fixed_point(meta, believed)
     _check_model(meta)
+
+
+def _check_names(meta: NotaryMetadata[Any], said: dict[str, Any]) -> None:
+    """The model has the names that the file has, and no others."""
+    if meta.role.is_targets:
+        assert set(meta.signed.targets) == set(said.get("targets") or ()), "other targets than signed"
+        delegations = said.get("delegations") or {}
+        assert set(meta.signed.delegations.keys) == set(delegations.get("keys") or ()), "other keys than signed"
+        names = [each["name"] for each in delegations.get("roles") or ()]
+        assert list(meta.signed.delegations.roles) == names, "other delegations than signed"
+    elif meta.role == ROOT:
+        assert set(meta.signed.keys) == set(said.get("keys") or ()), "other keys than signed"
+    elif meta.role == SNAPSHOT:
+        assert set(meta.signed.meta) == set(said.get("meta") or ()), "other files than signed"
 
 
 def _verdicts(meta: NotaryMetadata[Any]) -> list[bool]:
@@ -159,12 +174,17 @@ def _change(tree: Any, chance: random.Random) -> None:
     elif isinstance(home, list):
         home.append(copy.deepcopy(home[key]))
     elif act == 3:
-        home[chance.choice([word for word in ODD if isinstance(word, str)])] = copy.deepcopy(home[key])
+        name = chance.choice([word for word in ODD if isinstance(word, str)])
+        home[name if chance.random() < 0.5 else _edited(key, chance)] = copy.deepcopy(home[key])
     elif isinstance(home[key], int):
         home[key] += chance.choice((-1, 1))
-    elif isinstance(home[key], str) and home[key]:
-        at = chance.randrange(len(home[key]))
-        home[key] = home[key][:at] + chance.choice("0aZ/=.-\u2028") + home[key][at + chance.randrange(2) :]
+    elif isinstance(home[key], str):
+        home[key] = _edited(home[key], chance)
+
+
+def _edited(text: str, chance: random.Random) -> str:
+    at = chance.randrange(len(text) + 1)
+    return text[:at] + chance.choice("0aZ/=.- \u2028") + text[at + chance.randrange(2) :]
 
 
 def _places(tree: Any) -> Iterator[tuple[Any, Any]]:
