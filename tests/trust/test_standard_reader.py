@@ -300,7 +300,8 @@ def test_files_of_different_states_do_not_go_together(tmp_path: Path, hashes: bo
     old = made.files[role]
     made.write()
     made.put(role, old)
-    with pytest.raises(HashError if hashes else RollbackError):
+    # Signatures differ in length now and then, which the length that is named beside the hash tells first.
+    with pytest.raises((HashError, SizeError) if hashes else RollbackError):
         read(made).lookup("linux/b")
 
 

@@ -29,6 +29,7 @@ from trust.changes import (
 )
 from trust.errors import (
     ExpiredError,
+    FormatError,
     HashError,
     InvalidError,
     NotFoundError,
@@ -353,6 +354,8 @@ def test_a_publisher_signs_nothing_on_top_of_what_somebody_tampered_with(site: S
         with pytest.raises(RotationError):
             publisher.publish(change)
     (metadata / "3.root.json").unlink()
+    with pytest.raises(FormatError):
+        site.publisher(site.keys, root=good["2.targets.json"]).publish(change)
     (metadata / "2.root.json").unlink()
     with pytest.raises(RollbackError):
         trusting.publish(change)
@@ -366,6 +369,29 @@ def test_a_repository_of_which_parts_are_missing_is_not_begun_anew(site: Site) -
     with pytest.raises(NotFoundError):
         site.repository.publish(create=Creation())
     assert site.files() == before
+
+
+def test_new_keys_stay_when_the_disk_fails_in_the_middle_and_old_ones_too(site: Site) -> None:
+    before = {held.key_id for held in site.keys.held()}
+    obstacle = site.public / "metadata" / "2.snapshot.json"
+    obstacle.mkdir()  # behind the new targets, before the new root
+    with pytest.raises(UnavailableError):
+        site.repository.rotate(TARGETS)
+    assert {held.key_id for held in site.keys.held()} > before
+    obstacle.rmdir()
+    site.publish(site.repository.store("app/b", b"b"))
+    assert site.get("app/b") == b"b"
+
+
+def test_a_replaced_key_that_another_role_has_is_not_deleted(site: Site) -> None:
+    (snapshot,) = site.keys.held(role="snapshot")
+    shared = site.keys.signer(snapshot.key_id).public_key
+    site.publish(ReplaceKeys(TIMESTAMP, (shared,)), Delegate(LINUX, (shared,), ("linux/*",)))
+    site.repository.rotate(SNAPSHOT)
+    assert site.keys.holds(shared)
+    site.repository.rotate(TIMESTAMP)
+    site.publish(site.repository.store("linux/b", b"b", role=LINUX))
+    assert site.get("linux/b") == b"b"
 
 
 def test_a_folder_that_cannot_be_written_is_unavailable(empty: Site) -> None:

@@ -86,6 +86,8 @@ def read_roots(metadata: Path, trusted: bytes | None = None) -> Iterator[Metadat
     with translated([trusted or b""]):
         if trusted is not None:
             link = Metadata[Root].from_bytes(trusted)
+            if not isinstance(link.signed, Root):
+                raise FormatError(f"the trusted root is of the type {link.signed.type}")
             if not versions:
                 return
             if versions[-1] < link.signed.version:

@@ -126,7 +126,7 @@ class StandardRepository:
             UntrustedError: the present state is not to be believed.
             UnavailableError: the folder cannot be read or written.
         """
-        return self._locked_publish(changes, create, revive=revive)
+        return self._locked_publish(changes, create, [], revive=revive)
 
     def renew(self, *, revive: bool = False) -> Published:
         """Sign anew what has lived half of its life and whose keys are here.
@@ -135,7 +135,7 @@ class StandardRepository:
             NotFoundError: there is no repository.
             TrustError: as for `publish`.
         """
-        return self._locked_publish((), None, revive=revive, renew=True)
+        return self._locked_publish((), None, [], revive=revive, renew=True)
 
     def rotate(self, role: RoleName, *, keys: Iterable[NotaryKey] = (), revive: bool = False) -> Published:
         """Replace the keys of a top-level role, and publish that.
@@ -143,7 +143,7 @@ class StandardRepository:
         Args:
             role: root, targets, snapshot or timestamp.
             keys: the new keys, whose private halves are in the key folder; without any, as many are made as there
-                were.  Replaced keys are deleted from the folder, but for root keys.
+                were.  Replaced keys that no other role has are deleted from the folder, but for root keys.
             revive: see `publish`.
 
         Raises:
@@ -153,22 +153,28 @@ class StandardRepository:
         made: list[str] = []
         try:
             new = list(keys) or [self._new_key(role, made) for _ in before.roles[role].keyids]
-            done = self.publish(ReplaceKeys(role, tuple(new)), revive=revive)
+            done = self._locked_publish((ReplaceKeys(role, tuple(new)),), None, made, revive=revive)
         except BaseException:
             self._forget(made)
             raise
         if role != ROOT:
-            kept = {key.keyid for key in new}
+            used = _key_ids(self.present(revive=revive))
             for keyid in before.roles[role].keyids:
                 known = notary_key(before.keys[keyid])
-                if known is not None and known.keyid not in kept and self.keys.holds(known):
+                if known is not None and known.keyid not in used and self.keys.holds(known):
                     self.keys.remove(known.keyid)
         return done
 
     def _locked_publish(
-        self, changes: Iterable[Change], create: Creation | None, *, revive: bool, renew: bool = False
+        self,
+        changes: Iterable[Change],
+        create: Creation | None,
+        made: list[str],
+        *,
+        revive: bool,
+        renew: bool = False,
     ) -> Published:
-        made: list[str] = []
+        """Publish; `made` are new keys, which are deleted again where nothing comes of it."""
         with self._locked():
             try:
                 present = self.present(revive=revive)
@@ -214,6 +220,7 @@ class StandardRepository:
             if payload.delegations is not None:
                 names.to_standard(payload.delegations)
         files = Signing(self.keys, self._lifetimes, self._clock(), next_, present).sign(renew=renew)
+        made.clear()  # from here on they may be in use
         consistent = bool(next_.root.consistent_snapshot)
         # A root is seen at once; everything that it demands lies there already, but for the timestamp.
         for role in sorted(files, key=lambda role: (role == TIMESTAMP, role == ROOT)):
@@ -274,6 +281,13 @@ class StandardRepository:
             yield
         finally:
             os.close(folder)
+
+
+def _key_ids(present: StandardPresent) -> set[str]:
+    """The IDs in a key folder of all keys that are in use."""
+    delegations = [meta.signed.delegations for meta in {**present.roles, **present.unsigned}.values()]
+    homes = [present.root.signed.keys, *(each.keys for each in delegations if each is not None)]
+    return {known.keyid for keys in homes for key in keys.values() if (known := notary_key(key)) is not None}
 
 
 def _payloads(files: Mapping[RoleName, Metadata[Targets]]) -> dict[RoleName, Targets]:
