@@ -90,6 +90,10 @@ def test_who_decides_can_be_limited_and_nobody_else_decides_then(made: Made) -> 
         with pytest.raises(NotFoundError):
             found.lookup(name, [role])
     assert [target.name for target in found.targets([TARGETS])] == ["app/a"]
+    made.target("linux/b", b"first of targets")
+    made.write()
+    with pytest.raises(NotFoundError):
+        read(made).lookup("linux/b", [StandardRole("linux")])
     for name in ("nowhere", "linux/none", ""):
         with pytest.raises(NotFoundError):
             found.lookup(name)

@@ -349,10 +349,13 @@ def test_a_publisher_signs_nothing_on_top_of_what_somebody_tampered_with(site: S
     refused(SignatureError, "timestamp.json", json.dumps(forged).encode())
     forged = json.loads(good["1.root.json"])
     forged["signed"]["version"] = 3
-    (metadata / "3.root.json").write_bytes(json.dumps(forged).encode())
-    for publisher in (site.repository, trusting):
-        with pytest.raises(RotationError):
-            publisher.publish(change)
+    attackers = Made(site.folder / "attacker")
+    own = attackers.sign("root", version=3)
+    for root in (json.dumps(forged).encode(), own):
+        (metadata / "3.root.json").write_bytes(root)
+        for publisher in (site.repository, trusting):
+            with pytest.raises(RotationError):
+                publisher.publish(change)
     (metadata / "3.root.json").unlink()
     with pytest.raises(FormatError):
         site.publisher(site.keys, root=good["2.targets.json"]).publish(change)
