@@ -110,7 +110,8 @@ These pages are made from the docstrings; a test compares the two, and runs ever
 | --- | --- |
 %s
 
-What is not named here is private, whatever module it is in, and may change in any release.
+`trust.standard`, for repositories of TUF 1.0, is public as well: [how to use it](../../how-to/standard-tuf.md).
+Anything else is private, whatever module it is in, and may change in any release.
 Types are complete: the package has `py.typed`.
 
 ## Where the examples begin

@@ -118,13 +118,13 @@ class Draft:
         payload = self.roles.get(role)
         return dict((payload.delegations.roles if payload and payload.delegations else None) or {})
 
-    def new_delegation(
+    def _new_delegation(
         self, role: RoleName, keyids: list[str], threshold: int, paths: list[str], before: DelegatedRole | None
     ) -> DelegatedRole:
         """How `role` is delegated from now on; `before`, how it was."""
         return PrefixRole(role, keyids, threshold, terminating=False, paths=paths)
 
-    def below(self, role: RoleName) -> list[RoleName]:
+    def _below(self, role: RoleName) -> list[RoleName]:
         """`role` and all roles that exist by its delegations."""
         known = {**self.roles, **self.unsigned}
         return [other for other in known if other == role or other.startswith(f"{role}/")]
@@ -323,7 +323,7 @@ class Delegate:
         threshold = self.threshold or (before.threshold if before else 1)
         if threshold < 1 or len(keyids) < threshold:
             raise InvalidError(f"{self.role} would need {threshold} signatures and have {len(keyids)} keys")
-        after = draft.new_delegation(self.role, keyids, threshold, paths, before)
+        after = draft._new_delegation(self.role, keyids, threshold, paths, before)
         if before is not None and _facts(before) == _facts(after):
             return
         keys = {**(parent.delegations.keys if parent.delegations else {}), **{key.keyid: key for key in added}}
@@ -366,7 +366,7 @@ class RemoveDelegationKeys:
             RemoveDelegation(self.role).apply(draft)
             return
         threshold = min(before.threshold, len(left))
-        roles[self.role] = draft.new_delegation(self.role, left, threshold, list(before.paths or ()), before)
+        roles[self.role] = draft._new_delegation(self.role, left, threshold, list(before.paths or ()), before)
         draft.write_delegations(self.role.parent, keys, roles)
 
 
@@ -390,7 +390,7 @@ class RemoveDelegation:
         roles = draft.children(self.role.parent)
         if roles.pop(self.role, None) is None or parent.delegations is None:
             return
-        below = draft.below(self.role)
+        below = draft._below(self.role)
         draft.write_delegations(self.role.parent, parent.delegations.keys, roles)
         for role in below:
             draft.roles.pop(role, None)

@@ -27,7 +27,7 @@ _WRITABLE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 class StandardDraft(Draft):
     """See `trust.changes.Draft`."""
 
-    def new_delegation(
+    def _new_delegation(
         self, role: RoleName, keyids: list[str], threshold: int, paths: list[str], before: DelegatedRole | None
     ) -> DelegatedRole:
         """See `Draft`.
@@ -51,7 +51,7 @@ class StandardDraft(Draft):
             return DelegatedRole(str(role), keyids, threshold, terminating, None, prefixes, fields)
         return DelegatedRole(str(role), keyids, threshold, terminating, paths, None, fields)
 
-    def below(self, role: RoleName) -> list[RoleName]:
+    def _below(self, role: RoleName) -> list[RoleName]:
         """See `Draft`."""
         kept = self._reached(TARGETS, without=role)
         return [each for each in self._reached(role) if each not in kept]
