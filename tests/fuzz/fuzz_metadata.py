@@ -34,7 +34,7 @@ with atheris.instrument_imports(include=["trust", "tuf", "securesystemslib"]):
     from trust.metadata import NotaryMetadata, parse, parse_root, parse_targets, peek_version
     from trust.names import ROOT, SNAPSHOT, TARGETS, TOP_LEVEL, RoleName
 
-import harness
+from fuzz import harness
 
 ROLES = [RoleName(name) for name in (*TOP_LEVEL, "targets/releases", "targets/alice")]
 #: Every form of key, signature and delegation is in one of these collections.

@@ -22,8 +22,7 @@ with atheris.instrument_imports(include=["trust", "server", "werkzeug.http"]):
     from server.multipart import UploadLimits, read_upload
     from trust.names import TOP_LEVEL, RoleName
 
-import harness
-
+from fuzz import harness
 from shelf import golden, role_of
 
 #: Short, so that chance finds it within contents.

@@ -70,7 +70,7 @@ class Site:
         self.keys.add(private, role=role)
         return public_key_of(private)
 
-    def publish(self, *changes: Change) -> dict[str, int]:
+    def publish(self, *changes: Change) -> dict[RoleName, int]:
         return dict(self.repository.publish(*changes).versions)
 
     def client(self, cache: str | None = None) -> Updater:
@@ -213,7 +213,7 @@ def test_a_removed_delegation_goes_and_may_come_back(site: Site) -> None:
     assert site.get("linux/b", "cache") is None
     assert set(site.repository.present().roles) == {"targets"}
     versions = site.publish(delegate, below, store)
-    assert (versions["linux"], versions["deb"]) == (2, 2)  # not again version 1, which would be a rollback
+    assert (versions[LINUX], versions[DEB]) == (2, 2)  # not again version 1, which would be a rollback
     assert site.get("linux/b", "cache") == b"b"
 
 
