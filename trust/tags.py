@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,7 @@ from trust.changes import Draft, RemoveDelegation, RemoveDelegationKeys, RemoveT
 from trust.errors import InvalidError, NotFoundError
 from trust.keyfolder import KeyFolder
 from trust.keys import NotaryKey
+from trust.metadata import NotaryMetadata
 from trust.names import RELEASES, TARGETS, Digest, RoleName
 from trust.repository import MissingKeysError
 
@@ -180,6 +181,21 @@ def has_keys(draft: Draft, keys: KeyFolder, role: RoleName) -> bool:
         delegator, delegated = draft.root, draft.root.roles[role]
     here = {held.key_id for held in keys.held()}
     return len({key.canonical_id for key in keys_of(delegator, delegated)} & here) >= delegated.threshold
+
+
+def keeps_signatures(targets: Targets, meta: NotaryMetadata[Targets], gone: Collection[str]) -> bool:
+    """Whether a delegation's file is signed well enough by the keys that are left when some go.
+
+    Args:
+        targets: delegates the role of `meta`.
+        meta: the role's file.
+        gone: canonical IDs of the keys that go.
+    """
+    role = targets.get_delegated_role(meta.role)
+    left = {key.canonical_id for key in keys_of(targets, role)} - set(gone)
+    signed = targets.get_verification_result(meta.role, meta.signed_bytes, meta.signatures).signed.values()
+    signers = left & {key.canonical_id for key in signed if isinstance(key, NotaryKey)}
+    return bool(left) and len(signers) >= min(role.threshold, len(left))
 
 
 def keys_of(delegator: Root | Targets, role: Role) -> list[NotaryKey]:

@@ -47,7 +47,7 @@ from trust.reader import Reader
 from trust.remote import NotaryServer, RefusedPublishError
 from trust.repository import Creation, MissingKeysError, Repository
 from trust.rootcerts import certify
-from trust.tags import RemoveSigner, RevokeTag, SignTag, signer_role
+from trust.tags import RemoveSigner, RevokeTag, SignTag, keeps_signatures, signer_role
 
 GUN = Gun("localhost:5000/library/app")
 ALICE, BOB = RoleName("targets/alice"), RoleName("targets/bob")
@@ -205,6 +205,20 @@ def test_a_signer_who_leaves_takes_nothing_but_the_own_name_along(site: Site) ->
     assert keys[ALICE].keyid not in collection.roles[TARGETS].signed.delegations.keys  # type: ignore[union-attr]
     admin.publish(RemoveSigner(admin.keys, BOB))
     assert set(site.read().roles) == {TARGETS}
+
+
+def test_a_signer_is_missed_only_where_nobody_else_has_signed(site: Site) -> None:
+    admin, people = begin(site), [site.person("alice"), site.person("bob")]
+    keys = [new_key(person, role.removeprefix("targets/")) for person, role in zip(people, (ALICE, BOB), strict=True)]
+    admin.publish(*add_signer(ALICE, [keys[0]]), *add_signer(BOB, [keys[1]]))
+    for person, tag in zip(people, ("v1", "v2"), strict=True):
+        person.publish(sign(person, tag))
+    present = admin.present()
+    alice, bob = (key.canonical_id for key in keys)
+    targets, released = present.roles[TARGETS].signed, present.roles[RELEASES]
+    assert keeps_signatures(targets, released, {alice})
+    assert not keeps_signatures(targets, released, {bob})
+    assert not keeps_signatures(targets, released, {alice, bob})
 
 
 def test_what_only_a_removed_key_has_signed_does_not_come_back(site: Site) -> None:

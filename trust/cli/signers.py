@@ -31,7 +31,7 @@ from trust.keys import NotaryKey, generate_private
 from trust.names import RELEASES, TARGETS
 from trust.publickeys import read_public_key
 from trust.repository import Creation
-from trust.tags import RemoveSigner, keys_of, signer_role
+from trust.tags import RemoveSigner, keeps_signatures, keys_of, signer_role
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -118,14 +118,17 @@ def _remove(options: argparse.Namespace) -> int:
     for name in options.repositories:
         gun = Image.parse(name).gun
         repository = session.repository(gun)
-        targets = repository.present().roles[TARGETS].signed
+        present = repository.present()
+        targets = present.roles[TARGETS].signed
         children = (targets.delegations.roles if targets.delegations else None) or {}
         if role not in children:
             raise NotFoundError(f"no signer {options.name} for repository {gun}")
         left = {key.canonical_id for key in keys_of(targets, children[RELEASES])} if RELEASES in children else set()
-        left -= {key.canonical_id for key in keys_of(targets, children[role])}
+        gone = {key.canonical_id for key in keys_of(targets, children[role])}
         here = {held.key_id for held in session.keys.held()}
-        if RELEASES in children and not left & here and not options.force:
+        released = present.roles.get(RELEASES)  # not what has lost its signatures before
+        stays = released is None or keeps_signatures(targets, released, gone)
+        if not stays and not (left - gone) & here and not options.force:
             print(
                 f"The released tags of {gun} lose their signatures, until another signer signs them again.",
                 file=sys.stderr,
