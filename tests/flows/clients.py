@@ -9,6 +9,7 @@ docker.trusting("pull", "localhost:5000/library/app:1")            with DOCKER_C
 from __future__ import annotations
 
 import base64
+import json
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -98,14 +99,36 @@ class Docker(Client):
         return Docker(self.program, self.home, self._host, trust=True)
 
 
-def notary(stack: Stack, home: Path, url: str, *, user: str = "admin", password: str | None = None) -> Client:
-    """Debian's notary client for the server at `url`, which it verifies with the stack's CA."""
+def notary(
+    stack: Stack,
+    home: Path,
+    url: str,
+    *,
+    user: str = "admin",
+    password: str | None = None,
+    config: Mapping[str, object] | None = None,
+) -> Client:
+    """Debian's notary client for the server at `url`, which it verifies with the stack's CA.
+
+    Args:
+        stack: what it talks to.
+        home: its home.
+        url: of notary-server or of the registry.
+        user: who it is.
+        password: the user's; None is the administrator's.
+        config: its configuration file, if it shall have one.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    options = ["--server", url, "--tlscacert", str(stack.ca), "--trustDir", str(home / ".notary")]
+    if config is not None:
+        (home / "config.json").write_text(json.dumps(config))
+        options += ["--configFile", str(home / "config.json")]
     credentials = f"{user}:{stack.password if password is None else password}"
     passphrases = {f"NOTARY_{role}_PASSPHRASE": PASSPHRASE for role in ("ROOT", "TARGETS", "SNAPSHOT", "DELEGATION")}
     return Client(
         "/usr/bin/notary",
         home,
-        ["--server", url, "--tlscacert", str(stack.ca), "--trustDir", str(home / ".notary")],
+        options,
         {"NOTARY_AUTH": base64.b64encode(credentials.encode()).decode(), **passphrases},
     )
 

@@ -10,13 +10,41 @@ from pathlib import Path
 
 import pytest
 
+from databases import KINDS
 from flows.clients import Docker, Skopeo
+from flows.clienttable import Table
 from flows.engine import Engine
 from flows.images import write_image
+from flows.sites import Site, site_on, site_with
 from flows.stack import Stack
 
 #: Debian's docker CLI, and another where the machine has one.
 DOCKERS = {"debian": "/usr/bin/docker", "local": "/usr/local/bin/docker"}
+PRESENT = [name for name, path in DOCKERS.items() if name == "debian" or Path(path).exists()]
+
+_TABLE = pytest.StashKey[Table]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The option that makes the page of clients."""
+    parser.addoption(
+        "--write-table",
+        action="store_true",
+        help="write docs/reference/clients.md from what the clients' stories find",
+    )
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the page of clients, if that was asked for and nothing failed."""
+    table = session.config.stash.get(_TABLE, None)
+    if table is not None and table.writing and not session.testsfailed:
+        table.write()
+
+
+@pytest.fixture(scope="session")
+def table(pytestconfig: pytest.Config) -> Table:
+    """The page of clients, which the clients' stories are compared with."""
+    return pytestconfig.stash.setdefault(_TABLE, Table(writing=pytestconfig.getoption("--write-table", False)))
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +54,19 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     stack.start()
     yield stack
     assert stack.stop() == 0
+
+
+@pytest.fixture(scope="session", params=KINDS)
+def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A running `troth up` on each kind of database in turn; the one on SQLite is the one of all flows."""
+    if request.param == "sqlite":
+        stack: Stack = request.getfixturevalue("stack")
+        with site_on("sqlite", stack, f"sqlite:///{stack.state}/registry.db") as site:
+            yield site
+        return
+    server = request.getfixturevalue(f"{request.param}_server")
+    with site_with(request.param, server, tmp_path_factory.mktemp(request.param)) as site:
+        yield site
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +80,7 @@ def engine() -> Iterator[Engine]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(params=[name for name, path in DOCKERS.items() if name == "debian" or Path(path).exists()])
+@pytest.fixture(params=PRESENT)
 def docker(request: pytest.FixtureRequest, engine: Engine, tmp_path: Path) -> Docker:
     """Each docker CLI of this machine in turn, with a fresh home."""
     return Docker(DOCKERS[request.param], tmp_path / "home", engine.host)
