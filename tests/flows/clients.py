@@ -19,6 +19,10 @@ from flows.stack import Stack
 
 PASSPHRASE = "correct horse battery"
 
+#: Debian's docker CLI, and another where the machine has one.
+DOCKERS = {"debian": "/usr/bin/docker", "local": "/usr/local/bin/docker"}
+PRESENT = [name for name, path in DOCKERS.items() if name == "debian" or Path(path).exists()]
+
 
 class Client:
     """A program, run with nothing of the caller's environment.

@@ -11,16 +11,12 @@ from pathlib import Path
 import pytest
 
 from databases import KINDS
-from flows.clients import Docker, Skopeo
+from flows.clients import DOCKERS, PRESENT, Docker, Skopeo
 from flows.clienttable import Table
 from flows.engine import Engine
 from flows.images import write_image
 from flows.sites import Site, site_on, site_with
 from flows.stack import Stack
-
-#: Debian's docker CLI, and another where the machine has one.
-DOCKERS = {"debian": "/usr/bin/docker", "local": "/usr/local/bin/docker"}
-PRESENT = [name for name, path in DOCKERS.items() if name == "debian" or Path(path).exists()]
 
 _TABLE = pytest.StashKey[Table]()
 

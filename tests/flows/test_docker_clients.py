@@ -16,9 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.clients import Client, Docker
+from flows.clients import DOCKERS, PRESENT, Client, Docker
 from flows.clienttable import Story, Table
-from flows.conftest import DOCKERS, PRESENT
 from flows.engine import Engine
 from flows.images import write_image
 from flows.sites import CONSUMER, DELEGATE, Site
