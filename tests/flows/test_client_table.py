@@ -3,9 +3,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from flows.clienttable import PAGE, Cell, Story, columns, read, render
+from flows.clienttable import PAGE, Cell, Story, Table, columns, read, render
+from flows.sites import Site
+from flows.stack import Stack
+from trust.web.database import Database
 
 
 def test_the_page_has_the_columns_that_are_run_and_no_other() -> None:
@@ -30,3 +35,14 @@ def test_databases_that_were_told_different_stories_make_no_page() -> None:
     del told["notary", "mariadb"].cells["`push`"]
     with pytest.raises(AssertionError, match="not all databases"):
         render(told)
+
+
+def test_a_story_that_is_not_the_pages_fails(tmp_path: Path) -> None:
+    site = Site("sqlite", Stack(tmp_path), "3.4", Database(f"sqlite:///{tmp_path}/registry.db"))
+    table = Table(writing=False)
+    with (
+        pytest.raises(AssertionError, match="write it anew"),
+        table.story("notary", "1.2", site) as story,
+        story.flow("`fly`"),
+    ):
+        pass
