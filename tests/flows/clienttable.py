@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The page `docs/reference/clients.md`: which flows of the original clients work, on which database.
 
-The stories (test_docker_clients.py, test_notary_client.py) tell what they found, flow by flow:
+The stories (dockerstory.py, notarystory.py) tell what they found, flow by flow:
 
     with table.story("notary", "0.7.0", site) as story:
         with story.flow("`notary init`") as flow:
@@ -11,7 +11,7 @@ The stories (test_docker_clients.py, test_notary_client.py) tell what they found
 At the end of its story a test compares its column with the page, so that the page claims nothing that was not run.
 With `--write-table` the columns of all stories become the page instead:
 
-    python -m pytest tests/flows/test_docker_clients.py tests/flows/test_notary_client.py --write-table
+    python -m pytest tests/flows/test_clients_on_*.py --write-table
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from flows.sites import DATABASES, Site
 PAGE = Path(__file__).parents[2] / "docs/reference/clients.md"
 #: The page's sections, in order: each client by a name that does not change, and what it is called in a heading.
 CLIENTS = {"debian": "docker", "local": "docker", "notary": "notary"}
-COMMAND = "python -m pytest tests/flows/test_docker_clients.py tests/flows/test_notary_client.py --write-table"
+COMMAND = "python -m pytest tests/flows/test_clients_on_*.py --write-table"
 
 _HEAD = f"""# Clients
 

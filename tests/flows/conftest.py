@@ -18,6 +18,9 @@ from flows.images import write_image
 from flows.sites import Site, site_on, site_with
 from flows.stack import Stack
 
+# They are no test modules, but full of asserts.
+pytest.register_assert_rewrite("flows.dockerstory", "flows.notarystory", "flows.notarycast")
+
 _TABLE = pytest.StashKey[Table]()
 
 

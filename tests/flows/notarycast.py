@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who takes part in the story of the notary client (test_notary_client.py), and their homes, keys and files."""
+"""Who takes part in the story of the notary client (notarystory.py), and their homes, keys and files."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The story of trust collections, told by Debian's notary client on every kind of database.
+"""The story of trust collections, told by Debian's notary client.
 
 The administrator publishes, a delegate with an account and keys of its own signs, and a consumer reads.  One of the
 addresses that answer for trust data, notary-server's own and the registry's, is the publisher's and the other the
@@ -18,8 +18,6 @@ import time
 from datetime import datetime, timedelta
 from pathlib import Path
 
-import pytest
-
 from flows.clients import Client, notary
 from flows.clienttable import Story, Table
 from flows.notarycast import KEYS, Cast, certificate, leaf, now, private_key, target, version
@@ -29,8 +27,6 @@ from trust.changes import Delegate
 from trust.keys import generate_private, public_key_of
 from trust.names import RoleName
 from trust.repository import LIFETIMES, Creation
-
-pytestmark = pytest.mark.client("notary")
 
 ED25519 = (
     "The client neither makes such keys nor delegates to them: of a certificate with one it says that the public key "
@@ -45,17 +41,19 @@ PURGE = "A role whose last key was purged stays, without keys, and says nothing,
 DELETED = "Who has read the collection before goes on with the cached copy, with a warning, until its timestamp ends."
 
 
-@pytest.fixture
-def cast(site: Site, tmp_path: Path) -> Cast:
-    """All homes fresh, and collections that nobody else uses."""
+def tell(site: Site, table: Table, folder: Path) -> None:
+    """Play it.
+
+    Args:
+        site: where; the collections are used by nobody else.
+        table: gets the outcome.
+        folder: gets everybody's homes, all fresh.
+    """
     for name in ("app", "pinned", "many", "old"):
         site.grant(f"notary/{name}")
-    artifact = tmp_path / "artifact"
+    artifact = folder / "artifact"
     artifact.write_bytes(b"something to sign\n")
-    return Cast(site, tmp_path, f"{site.stack.registry}/notary/app", artifact)
-
-
-def test_the_story(cast: Cast, site: Site, table: Table) -> None:
+    cast = Cast(site, folder, f"{site.stack.registry}/notary/app", artifact)
     with table.story("notary", version(), site) as story:
         end = an_expiring_collection(cast)
         the_first_collection(cast, story)
@@ -91,7 +89,7 @@ def the_first_collection(cast: Cast, story: Story) -> None:
     with story.flow("`addhash` with SHA-512 and custom data") as flow:
         custom = cast.folder / "custom.json"
         hashes = ["--sha256", digest, "--sha512", hashlib.sha512(artifact.read_bytes()).hexdigest()]
-        command = ("addhash", gun, "v2", "18", *hashes, "--custom", custom, "--publish")
+        command: tuple[str | Path, ...] = ("addhash", gun, "v2", "18", *hashes, "--custom", custom, "--publish")
         custom.write_text('{"b": 1, "a": "<&>"}')
         assert "valid signatures did not meet threshold" in publisher.refused(*command)
         publisher("reset", gun, "--all")
@@ -161,7 +159,7 @@ def delegations(cast: Cast, story: Story) -> None:
 def an_ed25519_key(cast: Cast) -> None:
     publisher, delegate, gun, role = cast.publisher, cast.delegate, cast.gun, RoleName("targets/ed25519")
     command = ["openssl", "req", "-x509", "-newkey", "ed25519", "-nodes", "-subj", "/CN=ed25519"]
-    files = ["-keyout", cast.folder / "ed25519.key", "-out", cast.folder / "ed25519.crt"]
+    files: list[str | Path] = ["-keyout", cast.folder / "ed25519.key", "-out", cast.folder / "ed25519.crt"]
     subprocess.run([*command, *files], check=True, capture_output=True)
     said = publisher.refused("delegation", "add", gun, role, cast.folder / "ed25519.crt", "--all-paths")
     assert "public key is nil" in said
@@ -201,8 +199,8 @@ def nested_delegations(cast: Cast, story: Story) -> None:
     with story.flow("`witness` of targets and of delegations"):
         roles = {"targets": publisher, "targets/docs": delegate, "targets/docs/api": delegate}
         before = {role: cast.version(role) for role in roles}
-        for role, client in roles.items():
-            client("witness", gun, role, "--publish")
+        for name, client in roles.items():
+            client("witness", gun, name, "--publish")
         names = cast.listed()
         assert {role: cast.version(role) for role in roles} == {role: number + 1 for role, number in before.items()}
         assert names["docs/api/b"] == "targets/docs/api"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The story of an image and its signers, told by every docker CLI of this machine on every kind of database.
+"""The story of an image and its signers, told by a docker CLI.
 
 The owner of a repository lets Alice and Bob sign; a consumer pulls.  Each of them has a home, keys, a trust cache
 and a login of their own, and all share one engine.  The outcome is a part of docs/reference/clients.md.
@@ -14,16 +14,12 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
-from flows.clients import DOCKERS, PRESENT, Client, Docker
+from flows.clients import DOCKERS, Client, Docker
 from flows.clienttable import Story, Table
 from flows.engine import Engine
 from flows.images import write_image
 from flows.sites import CONSUMER, DELEGATE, Site
 from flows.stack import TROTH
-
-pytestmark = pytest.mark.client("docker.io")
 
 REFUSED = re.compile("denied|unauthorized|authentication required|not authorized")
 SIGNER_REMOVE = (
@@ -79,22 +75,28 @@ class Cast:
         return client("pull", image)
 
 
-@pytest.fixture(params=PRESENT)
-def cli(request: pytest.FixtureRequest) -> str:
-    """Each docker CLI in turn."""
-    name: str = request.param
-    return name
+def tell(cli: str, site: Site, table: Table, engine: Engine, folder: Path) -> None:
+    """Play it.
 
-
-@pytest.fixture
-def cast(site: Site, cli: str, engine: Engine, tmp_path: Path) -> Cast:
-    """All homes fresh, and a repository that is used by nobody else."""
+    Args:
+        cli: which of `DOCKERS`.
+        site: where; the repository is used by nobody else.
+        table: gets the outcome.
+        engine: of all.
+        folder: gets everybody's homes, all fresh.
+    """
     name = f"docker/{cli}"
     site.grant(name)
-    people = [
-        Docker(DOCKERS[cli], tmp_path / person, engine.host) for person in ("owner", "alice", "bob", "consumer")
-    ]
-    return Cast(site.stack.registry, site.stack.ca, f"{site.stack.registry}/{name}", tmp_path, *people)
+    people = [Docker(DOCKERS[cli], folder / person, engine.host) for person in ("owner", "alice", "bob", "consumer")]
+    cast = Cast(site.stack.registry, site.stack.ca, f"{site.stack.registry}/{name}", folder, *people)
+    with table.story(cli, version(cast.owner), site) as story:
+        logins(cast, site, story)
+        digest = the_first_signature(cast, story)
+        consumers(cast, story, digest)
+        more_signatures(cast, story)
+        removals(cast, story)
+        a_trusting_push(cast, story)
+        strangers(cast, story)
 
 
 def version(docker: Docker) -> str:
@@ -106,17 +108,6 @@ def version(docker: Docker) -> str:
 def assert_not_signed(said: str) -> None:
     assert "not signed" in said.lower()
     assert "docker trust sign" in said  # what would help
-
-
-def test_the_story(cast: Cast, cli: str, site: Site, table: Table) -> None:
-    with table.story(cli, version(cast.owner), site) as story:
-        logins(cast, site, story)
-        digest = the_first_signature(cast, story)
-        consumers(cast, story, digest)
-        more_signatures(cast, story)
-        removals(cast, story)
-        a_trusting_push(cast, story)
-        strangers(cast, story)
 
 
 def logins(cast: Cast, site: Site, story: Story) -> None:
@@ -265,7 +256,7 @@ def make_key(path: Path) -> None:
     """A private key as OpenSSL writes it, and beside it (`.pub`) the public one."""
     path.touch(mode=0o600)
     subprocess.run(["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", path], check=True)
-    public = ["openssl", "ec", "-in", path, "-pubout", "-out", path.with_suffix(".pub")]
+    public: list[str | Path] = ["openssl", "ec", "-in", path, "-pubout", "-out", path.with_suffix(".pub")]
     subprocess.run(public, check=True, capture_output=True)
 
 
