@@ -13,8 +13,11 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from registry.jobs.garbage import MIN_GRACE, Collector
+from registry.jobs.garbage import MIN_GRACE, Collector, Report
+from registry.models import TRAIL
 from registry.storage.base import Storage
+from trust.web.audit import Deed
+from trust.web.caller import Who
 from trust.web.database import Database
 
 if TYPE_CHECKING:
@@ -40,6 +43,9 @@ def _collect(database: Database, storage: Storage, arguments: argparse.Namespace
         upload_grace=timedelta(hours=arguments.upload_grace_hours),
         dry_run=arguments.dry_run,
     )
+    if not arguments.dry_run and report != Report():
+        with database.write() as session:
+            TRAIL.append(session, Who(), datetime.now(UTC), Deed(action="gc", detail=asdict(report)))
     if arguments.json:
         print(json.dumps(asdict(report)))
         return 0

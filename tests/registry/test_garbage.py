@@ -19,7 +19,7 @@ from sqlalchemy import func, select
 from pushes import digest_of, image_manifest
 from registry.app import main
 from registry.jobs.garbage import MIN_GRACE, Collector, Report
-from registry.models import BlobRow
+from registry.models import TRAIL, BlobRow
 from registry.storage.file import FileStorage
 from trust.names import Digest
 from world import APP, World
@@ -304,6 +304,9 @@ def test_the_command_reports(world: World, capsys: pytest.CaptureFixture[str]) -
     assert "2 would be marked for later" in capsys.readouterr().out
     assert world.command("gc", "--json") == 0
     assert json.loads(capsys.readouterr().out)["marked"] == 2
+    with world.database.read() as session:
+        told = [record for record in TRAIL.records(session) if record.action == "gc"]
+    assert [(record.actor, json.loads(record.detail)["marked"]) for record in told] == [("(operator)", 2)]
 
 
 @pytest.mark.parametrize("hours", ["0", "-1", "x"])
