@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
@@ -96,11 +96,12 @@ class Collection:
     paths: Mapping[RoleName, tuple[str, ...]]
     skipped: Mapping[RoleName, UntrustedError]
 
-    def check_fresh(self, now: datetime) -> None:
+    def check_fresh(self, now: datetime, grace: timedelta = timedelta()) -> None:
         """All that the collection rests on is still valid at a time: for a collection that is kept in memory.
 
         Args:
             now: the time, aware.
+            grace: for how long all but the root is believed after its time.
 
         Raises:
             ExpiredError: it is not; refresh.
@@ -111,10 +112,26 @@ class Collection:
             Traceback (most recent call last):
             trust.errors.ExpiredError: timestamp expired at ...
         """
-        resting_on: list[NotaryMetadata[Any]] = [self.root, self.timestamp, self.snapshot, *self.roles.values()]
-        for meta in resting_on:
-            if meta.signed.is_expired(now):
+        for meta in self._resting_on():
+            if meta.signed.is_expired(now if meta is self.root else now - grace):
                 raise ExpiredError(meta.role, meta.signed.expires)
+
+    def expired(self, now: datetime) -> dict[RoleName, datetime]:
+        """What the collection rests on although its time is over: nothing, unless its reader grants a grace.
+
+        Args:
+            now: the time, aware.
+
+        Returns:
+            When each of these roles expired.
+
+        Examples:
+            >>> collection.expired(datetime.now(UTC))
+            {}
+            >>> list(collection.expired(datetime.now(UTC) + timedelta(days=15)))
+            ['timestamp']
+        """
+        return {meta.role: meta.signed.expires for meta in self._resting_on() if meta.signed.is_expired(now)}
 
     def lookup(self, name: str, roles: Sequence[RoleName] = DOCKER_ROLES) -> Target:
         """The signed target of a name, by docker's rule (NOTARY_V1 §6.6).
@@ -177,11 +194,29 @@ class Collection:
             >>> collection.is_signed({digest.algorithm: digest.encoded})
             True
         """
+        return any(True for _ in self.signatures_of(hashes, roles))
+
+    def signatures_of(
+        self, hashes: Mapping[str, str], roles: Sequence[RoleName] = DOCKER_ROLES
+    ) -> Iterator[tuple[str, RoleName]]:
+        """Under which names, and in which roles, content with these hashes is signed.
+
+        Args:
+            hashes: algorithm to hex of the content, all that are known.
+            roles: which roles count.
+
+        Returns:
+            Tag and role, in no particular order; the same pair may come twice.
+
+        Examples:
+            >>> digest = registry.resolve(image.repository, "1").digest
+            >>> set(collection.signatures_of({digest.algorithm: digest.encoded}))
+            {('1', 'targets/releases')}
+        """
         for algorithm, encoded in hashes.items():
             for role, name, file in self._by_hash.get((algorithm, encoded), ()):
                 if role in roles and matches(file.hashes, hashes) and self._file(role, name) is not None:
-                    return True
-        return False
+                    yield name, role
 
     def keys(self, role: RoleName) -> tuple[NotaryKey, ...]:
         """The keys that may sign a role, as the root or the delegating role says (NOTARY_V1 §1.7).
@@ -205,11 +240,64 @@ class Collection:
             trust.errors.NotFoundError: there is no role targets/bob
         """
         try:
-            above: Root | Targets = self.roles[role.parent].signed if role.is_delegation else self.root.signed
+            above = self._above(role)
             found = [above.get_key(keyid) for keyid in above.get_delegated_role(role).keyids]
         except (KeyError, ValueError) as error:
-            raise NotFoundError(f"there is no role {role}", detail={"gun": self.gun, "role": role}) from error
+            raise self._no_role(role) from error
         return tuple(key for key in found if isinstance(key, NotaryKey))
+
+    def threshold(self, role: RoleName) -> int:
+        """How many of its keys must sign a role (NOTARY_V1 §1.7).
+
+        Args:
+            role: a top-level role or a delegation.
+
+        Returns:
+            The number.
+
+        Raises:
+            NotFoundError: nobody delegates this role.
+
+        Examples:
+            >>> collection.threshold(trust.RELEASES)
+            1
+        """
+        try:
+            return self._above(role).get_delegated_role(role).threshold
+        except (KeyError, ValueError) as error:
+            raise self._no_role(role) from error
+
+    def signed_by(self, role: RoleName) -> tuple[NotaryKey, ...]:
+        """The keys that did sign a role's file, which may be fewer than those that may, or more than must.
+
+        Args:
+            role: a top-level role or a delegation.
+
+        Returns:
+            The public keys, each once, however many IDs it is filed under.
+
+        Raises:
+            NotFoundError: the collection has no verified file of this role.
+
+        Examples:
+            >>> collection.signed_by(trust.RELEASES) == collection.keys(trust.signer_role("alice"))
+            True
+        """
+        if role not in self._signed_by:
+            top: dict[str, NotaryMetadata[Any]] = {
+                meta.role: meta for meta in (self.root, self.timestamp, self.snapshot)
+            }
+            meta = top.get(role) or self.roles.get(role)
+            if meta is None:
+                raise self._no_role(role)
+            signed = self._above(role).get_verification_result(role, meta.signed_bytes, meta.signatures).signed
+            keys = {key.material: key for key in signed.values() if isinstance(key, NotaryKey)}
+            self._signed_by[role] = tuple(keys.values())
+        return self._signed_by[role]
+
+    @cached_property
+    def _signed_by(self) -> dict[RoleName, tuple[NotaryKey, ...]]:
+        return {}  # filled as it is asked for: each signature is verified once more
 
     @cached_property
     def _by_hash(self) -> dict[tuple[str, str], list[tuple[RoleName, str, TargetFile]]]:
@@ -220,6 +308,15 @@ class Collection:
                 for item in file.hashes.items():
                     found.setdefault(item, []).append((role, name, file))
         return found
+
+    def _resting_on(self) -> list[NotaryMetadata[Any]]:
+        return [self.root, self.timestamp, self.snapshot, *self.roles.values()]
+
+    def _above(self, role: RoleName) -> Root | Targets:
+        return self.roles[role.parent].signed if role.is_delegation else self.root.signed
+
+    def _no_role(self, role: RoleName) -> NotFoundError:
+        return NotFoundError(f"there is no role {role}", detail={"gun": self.gun, "role": role})
 
     def _file(self, role: RoleName, name: str) -> TargetFile | None:
         meta = self.roles.get(role)

@@ -18,7 +18,7 @@ A root is followed link by link, so that every rotation is vouched for by the ke
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from tuf.api.metadata import MetaFile, Root, Snapshot, Targets, Timestamp
@@ -107,6 +107,7 @@ class Reader:
         pins: whom to believe first.
         roles: the targets roles that are of interest; None is all.  Others are read only to get there.
         offline: whether the kept timestamp does, while it is valid, when the server does not answer.
+        grace: for how long all but the root is believed after its time; `Collection.expired` says what was.
         clock: gives the time, aware.
 
     `open_reader` is the short way to one.
@@ -126,6 +127,7 @@ class Reader:
         pins: Pins | None = None,
         roles: Sequence[RoleName] | None = None,
         offline: bool = False,
+        grace: timedelta = timedelta(),
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.gun = gun
@@ -134,6 +136,7 @@ class Reader:
         self._pins = pins or Pins()
         self._roles = tuple(roles) if roles is not None else None
         self._offline = offline
+        self._grace = grace
         self._clock = clock
         self._last: Collection | None = None
 
@@ -190,7 +193,7 @@ class Reader:
             timestamp.to_bytes(),
         ):
             try:
-                last.check_fresh(now)
+                last.check_fresh(now, self._grace)
                 return last
             except ExpiredError:
                 pass
@@ -232,7 +235,7 @@ class Reader:
             data = kept
         meta = parse_timestamp(data)
         check_signatures(root.signed, meta)
-        check_fresh(meta, now)
+        check_fresh(meta, now - self._grace)
         self._check_not_older(root.signed, meta, kept)
         self._keep(meta, kept)
         return meta
@@ -244,7 +247,7 @@ class Reader:
         kept = self._cache.load(self.gun, SNAPSHOT)
         meta = parse_snapshot(self._described(SNAPSHOT, entry, kept))
         check_signatures(root.signed, meta)
-        check_fresh(meta, now)
+        check_fresh(meta, now - self._grace)
         self._check_not_older(root.signed, meta, kept)
         check_described(ROOT, root.to_bytes(), meta.signed.meta[ROOT])
         self._keep(meta, kept)
@@ -257,7 +260,7 @@ class Reader:
         meta = parse_targets(role, self._described(role, entry, kept))
         check_signatures(delegator, meta)
         self._check_not_older(delegator, meta, kept)
-        check_fresh(meta, now)
+        check_fresh(meta, now - self._grace)
         self._keep(meta, kept)
         return meta
 
