@@ -30,6 +30,7 @@ from registry.policies import Mode, Policies, Policy
 from registry.settings import PREFIX, Settings
 from registry.storage.homes import open_storage
 from registry.trustcache import DatabaseCache
+from registry.trustdata import TrustData
 from registry.uploads import Uploads
 from registry.views.blobs import BlobViews
 from registry.views.bodies import drain
@@ -82,12 +83,14 @@ def create_app(
     issuer = _issuer(settings)
     if source is None and settings.notary_url is not None:
         source = notary_source(settings.notary_url, settings.notary_ca, issuer, clock)
-    enforcer = Enforcer(database, _policies(settings), source, DatabaseCache(database), clock=clock)
     sites = Sites(settings.hosts)
+    policies = _policies(settings)
+    trust_data = TrustData(source, DatabaseCache(database), clock=clock)
+    enforcer = Enforcer(database, policies, trust_data)
     gate = Gate(Guard(_verifier(settings), settings.realm, settings.token_service, clock=clock), enforcer, sites)
     uploads = Uploads(database, storage, clock, max_bytes=settings.max_blob_bytes)
     TagViews(database, gate).expose(app)
-    ManifestViews(database, gate, clock, settings.max_manifest_bytes).expose(app)
+    ManifestViews(database, gate, policies, clock, settings.max_manifest_bytes).expose(app)
     ReferrerViews(database, gate).expose(app)
     BlobViews(database, storage, gate, timedelta(seconds=settings.storage_link_seconds)).expose(app)
     UploadViews(database, uploads, gate, clock).expose(app)
@@ -171,7 +174,10 @@ def _serve(settings: Settings) -> int:
 
 def _policies(settings: Settings) -> Policies:
     roles = tuple(RoleName(role) for role in settings.trust_roles)
-    return Policies(Policy(Mode(settings.trust_mode), roles), settings.hosts[0])
+    default = Policy(
+        Mode(settings.trust_mode), roles, require=settings.trust_require, grace_days=settings.trust_grace_days
+    )
+    return Policies(default, settings.hosts[0])
 
 
 def _verifier(settings: Settings) -> Verifier | None:

@@ -9,10 +9,11 @@
     ├── MissingChildError            ├── BlobUnknownError
     ├── UploadInvalidError           └── UploadUnknownError
     ├── SizeInvalidError             ConflictError
-    ├── TooLargeError                └── UploadBusyError
-    ├── RangeInvalidError            TrustError
-    ├── TooManyTagsError             └── UnsupportedError
-    └── PaginationError
+    ├── TooLargeError                ├── UploadBusyError
+    ├── RangeInvalidError            ├── SignedError
+    ├── TooManyTagsError             └── TagImmutableError
+    └── PaginationError              TrustError
+                                     └── UnsupportedError
 
 The families are those of `trust.errors`: who is to blame decides the status, unless the protocol says otherwise.
 """
@@ -119,6 +120,18 @@ class UploadBusyError(ConflictError):
     """Somebody else is writing to this upload."""
 
     code = "BLOB_UPLOAD_INVALID"
+
+
+class SignedError(ConflictError):
+    """What is signed is not deleted by accident."""
+
+    code = "DENIED"
+
+
+class TagImmutableError(ConflictError):
+    """A tag that the repository's policy keeps where it is."""
+
+    code = "DENIED"
 
 
 class UnsupportedError(TrustError):

@@ -8,13 +8,14 @@ The rules:
 * a manifest, what it names, and the tags it was pushed under are written in one transaction;
 * what a manifest needs must be in its repository by then; the subject alone may come later, or never;
 * deleting a manifest deletes its tags; deleting a tag leaves the manifest;
-* every move of a tag leaves a line of history.
+* every move of a tag leaves a line of history;
+* a tag that the caller wants kept is made, and then neither moved nor deleted.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -23,11 +24,19 @@ from sqlalchemy import ColumnElement, Select, delete, exists, select
 from sqlalchemy.orm import Session
 
 from registry.blobs import BATCH, blob_names, held_blobs
-from registry.errors import ManifestUnknownError, MissingChildError
+from registry.errors import ManifestUnknownError, MissingChildError, TagImmutableError
 from registry.inserts import insert_or_find
 from registry.manifests import Manifest, Part
 from registry.models import ManifestEdgeRow, ManifestRow, RepositoryRow, TagHistoryRow, TagRow
 from trust.names import Digest, RepositoryName, Tag
+
+#: Whether a tag, once it is there, stays what it is.
+Keep = Callable[[str], bool]
+
+
+def keep_none(_tag: str) -> bool:
+    """Every tag may be moved and deleted."""
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +100,7 @@ def put_manifest(
     tags: Collection[Tag],
     actor: str,
     now: datetime,
+    keep: Keep = keep_none,
 ) -> StoredManifest:
     """Keep a manifest, what it names, and tags for it.
 
@@ -103,9 +113,11 @@ def put_manifest(
         tags: new or moved tags.
         actor: who does this, for the history.
         now: when.
+        keep: which tags are not moved.
 
     Raises:
         MissingChildError: the repository does not hold something that the manifest needs.
+        TagImmutableError: a tag that is kept stands for another manifest; nothing is written then.
     """
     repository_id = ensure_repository(session, repository)
     _refuse_missing(session, repository_id, repository, manifest)
@@ -133,23 +145,31 @@ def put_manifest(
             for reference in manifest.references
         )
     for tag in sorted(set(tags)):  # always in the same order: two pushes must not wait for each other
-        _move_tag(session, row, tag, digest, actor, now)
+        _move_tag(session, row, tag, digest, actor, now, keep)
     session.flush()
     return _value(row)
 
 
 def delete_manifest(
-    session: Session, repository: RepositoryName, digest: Digest, *, actor: str, now: datetime
+    session: Session,
+    repository: RepositoryName,
+    digest: Digest,
+    *,
+    actor: str,
+    now: datetime,
+    keep: Keep = keep_none,
 ) -> None:
     """Delete a manifest and every tag on it.
 
     Raises:
         ManifestUnknownError: there is none.
+        TagImmutableError: it has a tag that is kept.
     """
     row = session.scalar(_manifest(repository, digest).with_for_update(of=ManifestRow))
     if row is None:
         raise ManifestUnknownError("the repository has no such manifest", detail={"digest": digest})
     for tag in session.scalars(select(TagRow).where(TagRow.manifest_id == row.id)):
+        _refuse_kept(tag, keep, "deleted")
         _record(session, tag, None, actor, now)
     session.flush()
     session.execute(delete(TagRow).where(TagRow.manifest_id == row.id))
@@ -169,15 +189,19 @@ def list_tags(session: Session, repository: RepositoryName, last: str, limit: in
     return list(session.scalars(query.with_only_columns(TagRow.name)))
 
 
-def delete_tag(session: Session, repository: RepositoryName, tag: Tag, *, actor: str, now: datetime) -> None:
+def delete_tag(
+    session: Session, repository: RepositoryName, tag: Tag, *, actor: str, now: datetime, keep: Keep = keep_none
+) -> None:
     """Delete a tag alone.
 
     Raises:
         ManifestUnknownError: there is none.
+        TagImmutableError: it is kept.
     """
     row = session.scalar(_tags(repository).where(TagRow.name == tag).with_for_update(of=TagRow))
     if row is None:
         raise ManifestUnknownError("the repository has no such tag", detail={"tag": tag})
+    _refuse_kept(row, keep, "deleted")
     _record(session, row, None, actor, now)
     session.delete(row)
 
@@ -232,7 +256,9 @@ def _held_manifests(session: Session, repository_id: int, digests: Iterable[Dige
     return found
 
 
-def _move_tag(session: Session, manifest: ManifestRow, tag: Tag, digest: Digest, actor: str, now: datetime) -> None:
+def _move_tag(
+    session: Session, manifest: ManifestRow, tag: Tag, digest: Digest, actor: str, now: datetime, keep: Keep
+) -> None:
     fresh = TagRow(
         repository_id=manifest.repository_id, name=tag, manifest_id=manifest.id, digest=digest, updated=now
     )
@@ -241,8 +267,18 @@ def _move_tag(session: Session, manifest: ManifestRow, tag: Tag, digest: Digest,
     if row is fresh:
         _record(session, row, digest, actor, now, made=True)
     elif (row.manifest_id, row.digest) != (manifest.id, digest):
+        if row.manifest_id != manifest.id:  # else it is only called by its other digest
+            _refuse_kept(row, keep, "moved")
         _record(session, row, digest, actor, now)
         row.manifest_id, row.digest, row.updated = manifest.id, digest, now
+
+
+def _refuse_kept(tag: TagRow, keep: Keep, done: str) -> None:
+    if keep(tag.name):
+        raise TagImmutableError(
+            f"the tag {tag.name} is immutable: it stands for {tag.digest} and cannot be {done}",
+            detail={"tag": tag.name, "digest": tag.digest},
+        )
 
 
 def _record(

@@ -10,7 +10,7 @@ from trust.errors import SettingsError
 from trust.settings import observing_problems
 
 PREFIX = "TROTH_REGISTRY"
-TRUST_MODES = ("disabled", "permissive", "enforced")
+TRUST_MODES = ("disabled", "permissive", "enforced", "resolve")
 
 
 def _help(text: str) -> dict[str, str]:
@@ -61,10 +61,17 @@ class Settings:
     token_issuer: str = field(default="troth", metadata=_help("the tokens' issuer"))
     token_service: str = field(default="troth", metadata=_help("the service that tokens are made for"))
     trust_mode: str = field(
-        default="enforced", metadata=_help("whether only signed content is served: disabled, permissive or enforced")
+        default="enforced",
+        metadata=_help("whether only signed content is served: disabled, permissive, enforced or resolve"),
     )
     trust_roles: tuple[str, ...] = field(
         default=("targets/releases", "targets"), metadata=_help("roles whose signatures count, in this order")
+    )
+    trust_require: str = field(
+        default="any", metadata=_help("how many of these roles must sign the same: any, all or a number")
+    )
+    trust_grace_days: int = field(
+        default=0, metadata=_help("for how many days expired trust data is believed, with a warning; never a root")
     )
     admin_name: str = field(default="admin", metadata=_help("name of the administrator"))
     admin_password_file: Path | None = field(

@@ -115,7 +115,8 @@ class World:
         config = self.folder / "registry.toml"
         known = {"database_url": self.settings.database_url, "content_folder": str(self.settings.content_folder)}
         lists = {"hosts": list(self.settings.hosts), "trust_roles": list(self.settings.trust_roles)}
-        values = known | {"trust_mode": self.settings.trust_mode} | lists
+        names = ("trust_mode", "trust_require", "trust_grace_days")
+        values = known | {name: getattr(self.settings, name) for name in names} | lists
         config.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items()))
         return registry_app.main(["--config", str(config), *arguments])
 

@@ -2,10 +2,10 @@
 """The gate: all that the views ask of tokens and of trust.
 
 Two questions, always in this order.  May this caller do this at all?  `reader`, `writer`, `deleter`, `cataloguer` and
-`mounter` answer with a `Grant` or raise 401.  May this content leave?  `manifest` and `blob` return in silence or
-raise 403 or 503, `listed` and `mountable` leave out what may not be seen.  Nothing else in the views knows the guard
-or the enforcer, and a view that is said to be gated and does not ask the second question has its answer thrown away
-(`registry.views.routes`).
+`mounter` answer with a `Grant` or raise 401.  May this content leave?  `manifest` tells what may be served, `blob`
+returns in silence, or they raise 403 or 503; `listed` and `mountable` leave out what may not be seen; `deletable`
+keeps what is signed from deletion.  Nothing else in the views knows the guard or the enforcer, and a view that is
+said to be gated and does not ask the second question has its answer thrown away (`registry.views.routes`).
 """
 
 from __future__ import annotations
@@ -87,15 +87,20 @@ class Gate:
             # The challenge names both, so that one token will do for the mount (REGISTRY_API §6.1).
             return self._guard.require(self._access(repository, "pull", "push"), self._access(source, "pull"))
 
-    def manifest(self, grant: Grant, repository: RepositoryName, digest: Digest, tag: Tag | None) -> None:
+    def manifest(self, grant: Grant, repository: RepositoryName, digest: Digest, tag: Tag | None) -> Digest:
         """Let a manifest leave; by which tag it was asked for matters.
+
+        Returns:
+            Which one: `digest`, or where the policy says so what the tag is signed as.
 
         Raises:
             DeniedError: it may not leave.
             UnavailableError: that cannot be decided now.
         """
         g.gate_asked = True
-        _warn(_counted("manifest", lambda: self._enforcer.manifest(grant, repository, digest, tag)).warning)
+        permit = _counted("manifest", lambda: self._enforcer.manifest(grant, repository, digest, tag))
+        _warn(permit.warning)
+        return permit.digest or digest
 
     def blob(self, grant: Grant, repository: RepositoryName, digest: Digest) -> None:
         """Let a blob leave.
@@ -106,6 +111,15 @@ class Gate:
         """
         g.gate_asked = True
         _warn(_counted("blob", lambda: self._enforcer.blob(grant, repository, digest)).warning)
+
+    def deletable(self, grant: Grant, repository: RepositoryName, reference: Tag | Digest, *, cascade: bool) -> None:
+        """Let a tag or a manifest be deleted.
+
+        Raises:
+            SignedError: it is signed, and the caller did not say that the signature does not matter.
+            UnavailableError: whether it is signed cannot be told now.
+        """
+        _warn(self._enforcer.deletion(grant, repository, reference, cascade=cascade).warning)
 
     def listed(
         self, grant: Grant, repository: RepositoryName, manifests: Iterable[StoredManifest]

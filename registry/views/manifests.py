@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from registry.errors import DigestInvalidError, ManifestUnknownError, NameUnknownError, TooManyTagsError
 from registry.manifests import parse
 from registry.models import TRAIL
+from registry.policies import Policies
 from registry.repositories import (
     delete_manifest,
     delete_tag,
@@ -25,6 +26,7 @@ from registry.repositories import (
 from registry.views.bodies import whole
 from registry.views.gate import Gate
 from registry.views.routes import GATED, bare, expose, parse_tag
+from trust.errors import InvalidError
 from trust.names import Digest, RepositoryName, Tag
 from trust.web.audit import Deed
 from trust.web.caller import caller
@@ -41,13 +43,17 @@ class ManifestViews:
     Args:
         database: where they are.
         gate: decides who gets them.
+        policies: which tags stay where they are.
         clock: tells the time.
         max_bytes: the longest manifest that is taken.
     """
 
-    def __init__(self, database: Database, gate: Gate, clock: Callable[[], datetime], max_bytes: int) -> None:
+    def __init__(
+        self, database: Database, gate: Gate, policies: Policies, clock: Callable[[], datetime], max_bytes: int
+    ) -> None:
         self._database = database
         self._gate = gate
+        self._policies = policies
         self._clock = clock
         self._max_bytes = max_bytes
         self._refusals = Refusals(TRAIL, database, clock)
@@ -68,7 +74,12 @@ class ManifestViews:
             stored = None if digest is None else find_manifest(session, repository, digest)
             if digest is None or stored is None:
                 raise _unknown(session, repository, reference)
-        self._gate.manifest(grant, repository, digest, tag)
+        if (permitted := self._gate.manifest(grant, repository, digest, tag)) != digest:
+            digest = permitted  # what the tag is signed as
+            with self._database.read() as session:
+                stored = find_manifest(session, repository, digest)
+            if stored is None:  # deleted a moment ago
+                raise ManifestUnknownError("the repository has no such manifest", detail={"reference": reference})
         if request.if_none_match.contains(digest):
             return _headed(Response(status=304), digest)
         if request.method == "HEAD":
@@ -105,6 +116,7 @@ class ManifestViews:
                 tags=tags,
                 actor=grant.subject,
                 now=self._clock(),
+                keep=self._policies.of(session, repository).is_immutable,
             )
         )
         response = bare(201)
@@ -117,20 +129,31 @@ class ManifestViews:
         return response
 
     def delete(self, repository: RepositoryName, reference: Tag | Digest) -> Response:
-        """Delete a tag, or a manifest with all its tags."""
+        """Delete a tag, or a manifest with all its tags; with `?trust=cascade` even if it is signed."""
+        trust = request.args.get("trust", "")
         kind = "manifest" if isinstance(reference, Digest) else "tag"
-        deed = Deed(action=f"{kind}.delete", name=repository, detail={kind: reference})
+        deed = Deed(
+            action=f"{kind}.delete",
+            name=repository,
+            detail={kind: reference} | ({"trust": trust[:20]} if trust else {}),
+        )
         with self._refusals.noted(deed):
             grant = self._gate.deleter(repository)
+            if trust not in ("", "cascade"):
+                raise InvalidError("trust is cascade, or is not said")
+            with self._database.read() as session:
+                digest = reference if isinstance(reference, Digest) else resolve_tag(session, repository, reference)
+                if digest is None or find_manifest(session, repository, digest) is None:
+                    raise _unknown(session, repository, reference)
+            self._gate.deletable(grant, repository, reference, cascade=trust == "cascade")
 
             def work(session: Session) -> None:
                 now = self._clock()
-                if not exists_repository(session, repository):
-                    raise _unknown(session, repository, reference)
+                keep = self._policies.of(session, repository).is_immutable
                 if isinstance(reference, Digest):
-                    delete_manifest(session, repository, reference, actor=grant.subject, now=now)
+                    delete_manifest(session, repository, reference, actor=grant.subject, now=now, keep=keep)
                 else:
-                    delete_tag(session, repository, reference, actor=grant.subject, now=now)
+                    delete_tag(session, repository, reference, actor=grant.subject, now=now, keep=keep)
                 TRAIL.append(session, caller(), now, deed)
 
             self._database.transact(work)

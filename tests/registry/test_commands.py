@@ -11,7 +11,25 @@ import pytest
 from world import APP, World, denial
 
 PIN = "0123456789abcdef" * 4
-ENFORCED = f"localhost:5000/{APP}\tmode: enforced\troles: targets/releases, targets\tpins: none\n"
+OWN = f"{APP}, settings"
+
+
+def shown(
+    mode: str = "enforced",
+    roles: str = "targets/releases, targets",
+    pins: str = "none",
+    *,
+    require: str = "any",
+    grace: int = 0,
+    immutable: str = "none",
+    source: str = "settings",
+    scope: str = APP,
+) -> str:
+    """What `policy` prints."""
+    return (
+        f"localhost:5000/{scope}\tmode: {mode}\troles: {roles}\trequire: {require}\tpins: {pins}\t"
+        f"grace: {grace} days\timmutable: {immutable}\tfrom: {source}\n"
+    )
 
 
 @pytest.fixture
@@ -23,20 +41,18 @@ def world(tmp_path: Path) -> World:
 def test_policy_alone_shows_and_changes_nothing(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     for _ in range(2):
         assert world.command("policy", APP) == 0
-        assert capsys.readouterr().out == ENFORCED
+        assert capsys.readouterr().out == shown()
 
 
 def test_policy_changes_what_is_named_and_shows_the_result(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     assert world.command("policy", APP, "--mode", "permissive", "--pin", PIN) == 0
-    out = f"localhost:5000/{APP}\tmode: permissive\troles: targets/releases, targets\tpins: {PIN}\n"
-    assert capsys.readouterr().out == out
+    assert capsys.readouterr().out == shown("permissive", pins=PIN, source=OWN)
     assert world.command("policy", APP, "--role", "targets/a", "--role", "targets/b") == 0
-    out = f"localhost:5000/{APP}\tmode: permissive\troles: targets/a, targets/b\tpins: {PIN}\n"
-    assert capsys.readouterr().out == out
+    assert capsys.readouterr().out == shown("permissive", "targets/a, targets/b", PIN, source=OWN)
     assert world.command("policy", APP, "--default", "--pin", PIN) == 0
-    assert capsys.readouterr().out == ENFORCED.replace("none", PIN)
+    assert capsys.readouterr().out == shown(pins=PIN, source=OWN)
     assert world.command("policy", APP, "--default") == 0
-    assert capsys.readouterr().out == ENFORCED
+    assert capsys.readouterr().out == shown()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from werkzeug.test import TestResponse
 
 from pushes import LAYER_TYPE, code_of, descriptor, digest_of, image_manifest, index_manifest, index_of
-from registry import enforce
+from registry import cases
 from registry.manifests import DOCKER_LIST
 from trust.names import Digest
 from world import APP, World, denial, doubt, message
@@ -132,7 +132,7 @@ def test_e09_a_child_of_very_many_indexes_is_covered_by_whichever_is_signed(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """E09: nightly indexes name the same unchanged child again and again."""
-    monkeypatch.setattr(enforce, "MAX_LOOKUPS", 5)
+    monkeypatch.setattr(cases, "MAX_LOOKUPS", 5)
     image = world.push_image(APP)
     indexes = [world.push_index(APP, [image], annotations={"night": str(night)}) for night in range(9)]
     for signed in (indexes[0], indexes[4], indexes[8]):
@@ -143,7 +143,7 @@ def test_e09_a_child_of_very_many_indexes_is_covered_by_whichever_is_signed(
 
 def test_e09_the_search_has_an_end_and_ends_with_a_refusal(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """E09."""
-    monkeypatch.setattr(enforce, "MAX_LOOKUPS", 5)
+    monkeypatch.setattr(cases, "MAX_LOOKUPS", 5)
     image = world.push_image(APP)
     tower = [image]
     for depth in range(7):
@@ -158,7 +158,7 @@ def test_e09_a_layer_of_very_many_unsigned_images_is_covered_by_the_signed_one(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """E09."""
-    monkeypatch.setattr(enforce, "MAX_LOOKUPS", 5)
+    monkeypatch.setattr(cases, "MAX_LOOKUPS", 5)
     layer = world.push_blob(APP, b"base")
     images = []
     for seed in range(9):

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Verified trust collections, as they are now: the notary server is asked at every call.
+
+    trust_data = TrustData(source, DatabaseCache(database))
+    trust_data.of(gun, policy).lookup("1")
+
+Nothing is believed for a while.  What is remembered is only that certain bytes were verified, so an unchanged
+collection costs one small request, and a publish counts from the next request of every replica.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from datetime import UTC, datetime
+from threading import Lock
+
+from registry.policies import Policy
+from trust.cache import Cache
+from trust.collection import Collection
+from trust.errors import FormatError, RollbackError, UnavailableError
+from trust.metadata import peek_version
+from trust.names import ROOT, Gun
+from trust.pins import Pins
+from trust.reader import Reader, Source
+
+#: How often a reader that looks as if it were shown old files begins again.
+_OVERTAKEN = 3
+#: Collections that a process remembers verified.
+_REMEMBERED = 500
+
+
+class TrustData:
+    """The registry's readers of trust collections.
+
+    Args:
+        source: the notary server; None: there is none, so nothing can be known.
+        cache: what was believed before.
+        clock: gives the time, aware.
+    """
+
+    def __init__(
+        self, source: Source | None, cache: Cache, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self._source = source
+        self._cache = cache
+        self._clock = clock
+        self._readers: OrderedDict[tuple[object, ...], Reader] = OrderedDict()
+        self._lock = Lock()
+
+    def of(self, gun: Gun, policy: Policy) -> Collection:
+        """The collection as it is now, with the roles that count.
+
+        Raises:
+            NotFoundError: there is no trust data.
+            UntrustedError: it is not to be believed.
+            UnavailableError: it cannot be had.
+            UnauthorizedError: the notary server does not let us read it.
+        """
+        reader = self._reader(gun, policy)
+        for _ in range(_OVERTAKEN):
+            try:
+                return reader.refresh()
+            except RollbackError:
+                # Perhaps another thread or process kept a newer file while this one was still reading: then it only
+                # has to read again.
+                continue
+        return reader.refresh()
+
+    def in_grace(self, collection: Collection) -> str | None:
+        """What of a collection is believed although its time is over, as a sentence; None: nothing."""
+        expired = collection.expired(self._clock())
+        if not expired:
+            return None
+        return "; ".join(f"{role} expired at {moment.isoformat()}" for role, moment in expired.items())
+
+    def believed_root(self, gun: Gun) -> int | None:
+        """The version of the root that was believed last, which also binds while the server is out of reach."""
+        kept = self._cache.load(gun, ROOT)
+        try:
+            return None if kept is None else peek_version(kept)
+        except FormatError:
+            return None
+
+    def _reader(self, gun: Gun, policy: Policy) -> Reader:
+        if self._source is None:
+            raise UnavailableError("no notary server is configured")
+        key = (gun, policy.pins, policy.roles, policy.grace)
+        with self._lock:
+            reader = self._readers.get(key)
+            if reader is None:
+                pins = Pins(certs={gun: policy.pins}) if policy.pins else Pins()
+                reader = Reader(
+                    gun,
+                    self._source,
+                    self._cache,
+                    pins=pins,
+                    roles=policy.roles,
+                    grace=policy.grace,
+                    clock=self._clock,
+                )
+                self._readers[key] = reader
+                if len(self._readers) > _REMEMBERED:
+                    self._readers.popitem(last=False)
+            self._readers.move_to_end(key)
+            return reader
