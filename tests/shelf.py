@@ -15,7 +15,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -159,6 +159,7 @@ class World:
         pins: Pins | None = None,
         roles: tuple[RoleName, ...] | None = None,
         offline: bool = False,
+        grace: timedelta = timedelta(),
         cache: Cache | None = None,
     ) -> Reader:
         """A new reader, as after a restart, over the world's cache."""
@@ -169,6 +170,7 @@ class World:
             pins=pins,
             roles=roles,
             offline=offline,
+            grace=grace,
             clock=lambda: self.now,
         )
 

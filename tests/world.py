@@ -117,6 +117,9 @@ class World:
         lists = {"hosts": list(self.settings.hosts), "trust_roles": list(self.settings.trust_roles)}
         names = ("trust_mode", "trust_require", "trust_grace_days")
         values = known | {name: getattr(self.settings, name) for name in names} | lists
+        for name in ("notary_url", "notary_ca", "token_certificate", "token_key"):
+            if (value := getattr(self.settings, name)) is not None:
+                values[name] = str(value)
         config.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items()))
         return registry_app.main(["--config", str(config), *arguments])
 

@@ -141,7 +141,7 @@ def test_e06_a_manifest_that_is_deleted_while_it_is_judged_is_not_there(world: W
     app = world.push_image(APP, "1")
     world.publish(APP, {"1": app})
     deleter = world.token(APP, "delete")
-    world.source.meanwhile(lambda: world.request("DELETE", f"{APP}/manifests/{app}", deleter))
+    world.source.meanwhile(lambda: world.request("DELETE", f"{APP}/manifests/{app}?trust=cascade", deleter))
     answer = world.manifest(APP, "1")
     assert (answer.status_code, code_of(answer)) == (404, "MANIFEST_UNKNOWN")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from registry import migrations
-from registry.policies import Mode, Policies, Policy
+from registry.policies import Mode, Namespace, Policies, Policy, parse_scope
 from trust.errors import InvalidError
 from trust.names import RELEASES, ROOT, SNAPSHOT, TARGETS, TIMESTAMP, RepositoryName, RoleName
 from trust.web.database import Database
@@ -122,3 +122,82 @@ def test_a_reset_drops_all_and_what_is_said_afterwards_stands_alone(database: Da
 
 def test_a_repository_has_one_collection_under_the_sites_name(policies: Policies) -> None:
     assert policies.gun(APP) == "localhost:5000/library/app"
+
+
+# Namespaces, and the demands that came later.
+
+TEAM, TOOLS = Namespace("team/"), Namespace("team/tools/")
+TOOL = RepositoryName("team/tools/app")
+
+
+def test_what_a_row_leaves_open_comes_from_the_next_wider_one(database: Database, policies: Policies) -> None:
+    with database.write() as session:
+        policies.change(session, TEAM, mode=Mode.PERMISSIVE, pins=[PIN], grace_days=3)
+        policies.change(session, TOOLS, mode=Mode.RESOLVE, immutable=["v*"])
+        policies.change(session, TOOL, grace_days=0)
+    with database.read() as session:
+        assert policies.of(session, TOOL) == Policy(Mode.RESOLVE, pins=(PIN,), immutable=("v*",))
+        assert policies.sources(session, TOOL) == [TOOL, TOOLS, TEAM]
+        assert policies.of(session, TOOLS) == Policy(Mode.RESOLVE, pins=(PIN,), grace_days=3, immutable=("v*",))
+        assert policies.of(session, RepositoryName("team/app")) == Policy(Mode.PERMISSIVE, pins=(PIN,), grace_days=3)
+        for other in ("team", "teams/app", "tools/app", "a/team/tools/app"):
+            assert policies.of(session, RepositoryName(other)) == DEFAULT
+
+
+def test_how_many_must_sign_is_inherited_with_the_roles_it_counts(database: Database, policies: Policies) -> None:
+    three = [RoleName(f"targets/{name}") for name in "abc"]
+    with database.write() as session:
+        policies.change(session, TEAM, roles=three, require="3")
+        # With roles of its own, fewer than three, this repository has nothing to do with that number.
+        assert policies.change(session, TOOL, roles=[TARGETS]).needed == 1
+        assert policies.change(session, TOOL, roles=[]).needed == 3
+        assert policies.change(session, TOOL, require="all").needed == 3
+        policies.change(session, TEAM, roles=[TARGETS], require="any")
+        assert policies.of(session, TOOL).roles == tuple(three)  # as they were when it said "all"
+
+
+def test_a_role_that_is_named_twice_is_one() -> None:
+    assert Policy(Mode.ENFORCED, (TARGETS, TARGETS), require="all").needed == 1
+    with pytest.raises(InvalidError, match="not more than there are"):
+        Policy(Mode.ENFORCED, (TARGETS, TARGETS), require="2")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("require", "3", "not more than there are"),
+        ("require", "0", "not more than there are"),
+        ("require", "some", "not more than there are"),
+        ("require", "all\n", "not more than there are"),
+        ("grace_days", -1, "grace"),
+        ("grace_days", 366, "grace"),
+        ("immutable", ["v1,v2"], "pattern"),
+        ("immutable", [""], "pattern"),
+        ("immutable", ["v 1"], "pattern"),
+        ("immutable", ["v*"] * 17, "pattern"),
+    ],
+)
+def test_a_demand_that_cannot_be_is_refused(
+    database: Database, policies: Policies, name: str, value: object, sentence: str
+) -> None:
+    with pytest.raises(InvalidError, match=sentence), database.write() as session:
+        policies.change(session, TEAM, **{name: value})  # type: ignore[arg-type]  # any of them
+    with database.read() as session:
+        assert policies.sources(session, TEAM) == []
+
+
+def test_no_tag_is_immutable_where_an_empty_list_says_so(database: Database, policies: Policies) -> None:
+    with database.write() as session:
+        policies.change(session, TEAM, immutable=["v[0-9]*", "latest"])
+        team = policies.of(session, TOOL)
+        assert [tag for tag in ("v1", "v1.2", "va", "V1", "latest", "latest2") if team.is_immutable(tag)] == [
+            "v1", "v1.2", "latest",
+        ]  # fmt: skip
+        assert policies.change(session, TOOL, immutable=[]).immutable == ()
+
+
+def test_a_namespace_ends_in_a_slash_and_a_name_can_begin_so() -> None:
+    assert (type(parse_scope("team/")), type(parse_scope("team"))) == (Namespace, RepositoryName)
+    for text in ("/", "Team/", "team//", "../", "team/../", "a" * 200 + "/", "localhost:5000/"):
+        with pytest.raises(InvalidError):
+            parse_scope(text)

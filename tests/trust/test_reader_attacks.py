@@ -168,8 +168,8 @@ def test_an_expired_file_is_refused(world: World, role: RoleName) -> None:
     refused(world, role, ExpiredError)
 
 
-@pytest.mark.parametrize("role", ROLES)
-def test_what_was_believed_before_is_refused_once_it_has_expired(role: RoleName) -> None:
+def ending(role: RoleName) -> World:
+    """A collection of which one file lives for a day, and the others for long."""
     world = World()
     made = world.made
     ends = {other: NOW + DAY if other == role else NOW + 400 * DAY for other in ROLES}
@@ -182,6 +182,32 @@ def test_what_was_believed_before_is_refused_once_it_has_expired(role: RoleName)
     made.snapshot(expires=ends[SNAPSHOT])
     made.timestamp(expires=ends[TIMESTAMP])
     world.shelf.put(made.files)
+    return world
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_within_a_grace_all_but_the_root_is_believed_after_its_end(role: RoleName) -> None:
+    world = ending(role)
+    reader = world.reader(grace=2 * DAY)
+    assert reader.refresh().expired(world.now) == {}
+    world.now += DAY
+    if role == ROOT:
+        refused(world, role, ExpiredError, reader=reader)
+        return
+    refused(world, role, ExpiredError)  # who grants none
+    for each in (reader, world.reader(grace=2 * DAY)):
+        believed = each.refresh()
+        assert set(believed.roles) == {TARGETS, RELEASES, DEEP}
+        assert believed.expired(world.now) == {role: NOW + DAY}
+    world.now += 2 * DAY - timedelta(seconds=1)
+    assert set(reader.refresh().roles) == {TARGETS, RELEASES, DEEP}
+    world.now += timedelta(seconds=1)
+    refused(world, role, ExpiredError, reader=reader)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_what_was_believed_before_is_refused_once_it_has_expired(role: RoleName) -> None:
+    world = ending(role)
     reader = world.reader()
     assert set(reader.refresh().roles) == {TARGETS, RELEASES, DEEP}
     world.now += DAY - timedelta(seconds=1)
