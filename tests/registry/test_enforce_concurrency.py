@@ -95,6 +95,34 @@ def test_what_was_revoked_is_never_served_again_however_many_pull(tmp_path: Path
     assert seen["2", 200] > 0
 
 
+def test_e39_a_publish_or_a_policy_counts_for_every_replica_from_its_next_request(tmp_path: Path) -> None:
+    """E39: two seconds are allowed, and none is needed, since nothing is believed for a while."""
+    world = World(tmp_path)
+    image = world.push_image(APP, "1")
+    replicas = [world.app]
+    world.restart()
+    replicas.append(world.app)
+
+    def statuses() -> list[int]:
+        path, headers = f"/v2/{APP}/manifests/1", world.token()
+        return [app.test_client().get(path, headers=headers).status_code for app in replicas]
+
+    assert statuses() == [403, 403]
+    for _ in range(2):
+        world.publish(APP, {"1": image})
+        assert statuses() == [200, 200]
+        world.revoke(APP, "1")
+        assert statuses() == [403, 403]
+    for scope in ("library/", APP):
+        assert world.command("policy", scope, "--mode", "permissive") == 0
+        assert statuses() == [200, 200]
+        assert world.command("policy", scope, "--mode", "enforced") == 0
+        assert statuses() == [403, 403]
+    world.publish(APP, {"1": image})
+    assert world.command("policy", "library/", "--pin", "0" * 64) == 0
+    assert statuses() == [503, 503]
+
+
 def _finish(work: Callable[[], None], done: threading.Event) -> None:
     try:
         work()
