@@ -22,6 +22,7 @@ from registry.accounts import admin as accounts
 from registry.accounts.garant import create_garant
 from registry.enforce import Enforcer
 from registry.errors import NameUnknownError
+from registry.explain import Explainer
 from registry.jobs import commands as job_commands
 from registry.models import TRAIL
 from registry.notary import hand_over
@@ -34,6 +35,7 @@ from registry.trustdata import TrustData
 from registry.uploads import Uploads
 from registry.views.blobs import BlobViews
 from registry.views.bodies import drain
+from registry.views.explain import ExplainViews
 from registry.views.gate import Gate
 from registry.views.manifests import ManifestViews
 from registry.views.referrers import ReferrerViews
@@ -94,6 +96,7 @@ def create_app(
     ReferrerViews(database, gate).expose(app)
     BlobViews(database, storage, gate, timedelta(seconds=settings.storage_link_seconds)).expose(app)
     UploadViews(database, uploads, gate, clock).expose(app)
+    ExplainViews(gate, Explainer(database, policies, enforcer, trust_data)).expose(app)
     if issuer is not None:
         app.register_blueprint(create_garant(database, issuer, sites, clock=clock))
     if settings.notary_url is not None:
@@ -117,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = load(Settings, prefix=PREFIX, path=parsed.config)
         if parsed.command == "audit":
             return auditcommand.run(NAME, TRAIL, settings.database_url, parsed)
-        if {"handler", "trust_handler", "job_handler"} & vars(parsed).keys():
+        if {"handler", "trust_handler", "explain_handler", "job_handler"} & vars(parsed).keys():
             return _operate(settings, parsed)
         configure_logging(settings.log_level, form=settings.log_format, service=NAME)
         return _serve(settings)
@@ -146,7 +149,17 @@ def _operate(settings: Settings, parsed: argparse.Namespace) -> int:
         return int(parsed.handler(database, parsed))
     if "job_handler" in parsed:
         return int(parsed.job_handler(database, open_storage(settings), parsed))
+    if "explain_handler" in parsed:
+        return int(parsed.explain_handler(_explainer(settings, database), parsed))
     return int(parsed.trust_handler(_policies(settings), database, parsed))
+
+
+def _explainer(settings: Settings, database: Database) -> Explainer:
+    source = None
+    if settings.notary_url is not None:
+        source = notary_source(settings.notary_url, settings.notary_ca, _issuer(settings))
+    policies, trust_data = _policies(settings), TrustData(source, DatabaseCache(database))
+    return Explainer(database, policies, Enforcer(database, policies, trust_data), trust_data)
 
 
 def _serve(settings: Settings) -> int:

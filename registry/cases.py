@@ -113,12 +113,12 @@ class Case:
             )
         target = self._rule.tag(tag)
         if target is None:
-            roles = ", ".join(agreeing(signed, _hashes(stored))) or "no role"
+            roles = ", ".join(agreeing(signed, stored.hashes)) or "no role"
             self._deny(
                 f"{name} is signed as {stored.digest} by {roles}, and {self._demand()}",
                 "TOO_FEW", stored.digest, tag,
             )  # fmt: skip
-        if matches(target.hashes, _hashes(stored)) and self._rule.is_met(tag, _hashes(stored)):
+        if matches(target.hashes, stored.hashes) and self._rule.is_met(tag, stored.hashes):
             return digest
         if self.policy.mode is Mode.RESOLVE and (here := self._signed_one(tag, target)) is not None:
             return here
@@ -132,13 +132,13 @@ class Case:
     def _signed_one(self, tag: Tag, target: Target) -> Digest | None:
         digest = Digest(target.digest)
         stored = repositories.find_manifest(self.session, self.repository, digest)
-        if stored is None or not matches(target.hashes, _hashes(stored)):
+        if stored is None or not matches(target.hashes, stored.hashes):
             return None
-        return digest if self._rule.is_met(tag, _hashes(stored)) else None
+        return digest if self._rule.is_met(tag, stored.hashes) else None
 
     def _uncovered(self, stored: StoredManifest) -> tuple[str, str]:
         name = f"{self.collection.gun}@{stored.digest}"
-        if self.collection.is_signed(_hashes(stored), self.policy.roles):
+        if self.collection.is_signed(stored.hashes, self.policy.roles):
             return f"{name} is signed by too few, since {self._demand()}", "TOO_FEW"
         return f"{name} is not signed, nor part of a signed index", "UNSIGNED"
 
@@ -152,7 +152,7 @@ class Case:
         """Whether one of the manifests, or an index above one, is signed (whatever the tag)."""
         seen = {each.sha256 for each in manifests}
         found, waiting, lookups = manifests, deque[StoredManifest](), 0
-        while not any(is_signed(_hashes(each)) for each in found):
+        while not any(is_signed(each.hashes) for each in found):
             # The newest first: what was pushed lately is signed more often than what is old.
             waiting.extend(reversed(found))
             if not waiting or lookups >= MAX_LOOKUPS:
@@ -187,10 +187,6 @@ def undecided(message: str, error: TrustError, policy: Policy, **facts: str | No
     """It cannot be known whether content is signed."""
     reason = error.reason if isinstance(error, UntrustedError) else "UNAVAILABLE"
     return UnavailableError(message, detail=_detail(reason, policy, facts))
-
-
-def _hashes(manifest: StoredManifest) -> Mapping[str, str]:
-    return {"sha256": manifest.sha256, "sha512": manifest.sha512}
 
 
 def _detail(reason: str, policy: Policy, facts: Mapping[str, str | None]) -> dict[str, object]:

@@ -3,22 +3,26 @@
 
     troth-registry policy REPOSITORY|NAMESPACE/ [--mode enforced|resolve|permissive|disabled] [--role ROLE …]
         [--require any|all|NUMBER] [--pin KEYID …] [--grace DAYS] [--immutable PATTERN … | --mutable] [--default]
+    troth-registry explain REPOSITORY TAG|DIGEST [--json]
     troth-registry forget REPOSITORY
 
 `policy` shows what the repository demands, or what the repositories of a namespace do that say nothing themselves,
-after the change that the options ask for.  `forget` drops what was
-believed of its trust data, so that the next root is believed anew (pins still bind): the way on for a publisher who
-lost the root key and began again.
+after the change that the options ask for.  `explain` says what a pull would get, and all that this rests on.
+`forget` drops what was believed of a repository's trust data, so that the next root is believed anew (pins still
+bind): the way on for a publisher who lost the root key and began again.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from registry.explain import Explainer, Facts
 from registry.policies import Mode, Policies, parse_scope
 from registry.trustcache import DatabaseCache
+from registry.views.routes import parse_reference
 from trust.names import RepositoryName, RoleName
 from trust.web.database import Database
 
@@ -27,10 +31,12 @@ if TYPE_CHECKING:
 
 #: What `arguments.trust_handler` is after parsing: it does the work and returns the exit status.
 Command = Callable[[Policies, Database, argparse.Namespace], int]
+#: The same for `arguments.explain_handler`.
+ExplainCommand = Callable[[Explainer, argparse.Namespace], int]
 
 
 def add_commands(subparsers: Subparsers) -> None:
-    """Add `policy` and `forget`; each parsed command has a `trust_handler`, a `Command`."""
+    """Add `policy`, `explain` and `forget`; what is parsed has a `trust_handler` or an `explain_handler`."""
     policy = subparsers.add_parser("policy", help="show or change what a repository demands of signatures")
     policy.add_argument("repository", help="without the registry's host: library/app, or a namespace: library/")
     policy.add_argument("--mode", choices=[mode.value for mode in Mode])
@@ -43,6 +49,11 @@ def add_commands(subparsers: Subparsers) -> None:
     tags.add_argument("--mutable", action="store_true", help="no tag is immutable, whatever the namespace says")
     policy.add_argument("--default", action="store_true", help="first drop all that is said here")
     policy.set_defaults(trust_handler=_policy)
+    explain = subparsers.add_parser("explain", help="say what a pull would get, and why")
+    explain.add_argument("repository", help="without the registry's host: library/app")
+    explain.add_argument("reference", help="a tag, or a digest")
+    explain.add_argument("--json", action="store_true", help="all of it, for a program")
+    explain.set_defaults(explain_handler=_explain)
     forget = subparsers.add_parser("forget", help="drop what was believed of a repository's trust data")
     forget.add_argument("repository", help="without the registry's host: library/app")
     forget.set_defaults(trust_handler=_forget)
@@ -70,6 +81,46 @@ def _policy(policies: Policies, database: Database, arguments: argparse.Namespac
         f"immutable: {', '.join(now.immutable) or 'none'}\tfrom: {', '.join([*sources, 'settings'])}"
     )
     return 0
+
+
+def _explain(explainer: Explainer, arguments: argparse.Namespace) -> int:
+    facts = explainer.explain(RepositoryName(arguments.repository), parse_reference(arguments.reference))
+    print(json.dumps(facts, indent=2) if arguments.json else "\n".join(_lines(facts)))
+    return 0 if facts["decision"] == "served" else 1
+
+
+def _lines(facts: Facts) -> list[str]:
+    """An explanation for a person."""
+    policy, root = facts["policy"], facts["root"]
+    separator = "@" if ":" in facts["reference"] else ":"
+    lines = [
+        f"{facts['gun']}{separator}{facts['reference']}: {facts['decision']}, {facts['status']} {facts['reason']}",
+        f"  {facts['message']}",
+        f"  here:    {facts['digest'] or 'nothing'}",
+        f"  signed:  {facts.get('signed_digest') or 'nothing'}" if separator == ":" else "",
+        f"  served:  {facts['served_digest'] or 'nothing'}",
+        f"  policy:  {policy['mode']}, {policy['needed']} of {', '.join(policy['roles'])}, "
+        f"grace {policy['grace_days']} days, from {', '.join(policy['from'])}",
+        f"  pins:    {', '.join(policy['pins']) or 'none'}",
+    ]
+    if "version" in root:
+        keys = ", ".join(root["signed_by"])
+        lines.append(f"  root:    version {root['version']} until {root['expires']}, {root['threshold']} of: {keys}")
+    else:
+        lines.append(f"  root:    not verified; version {root['believed_version'] or 'none'} was believed before")
+    for role in facts["roles"]:
+        if "error" in role:
+            lines.append(f"  {role['role']}: {role['reason']}, {role['error']}")
+            continue
+        says = ""
+        if role["counts"]:
+            says = f"; signs {role['signs'] or 'nothing'} here" if separator == ":" else ""
+            says += ", counted" if role["counted"] else ", not counted"
+        lines.append(
+            f"  {role['role']}: version {role['version']} until {role['expires']}, signed by "
+            f"{', '.join(role['signed_by'])} ({role['threshold']} needed){says}"
+        )
+    return [line for line in lines if line]
 
 
 def _forget(policies: Policies, database: Database, arguments: argparse.Namespace) -> int:

@@ -15,7 +15,7 @@ The rules:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -59,6 +59,11 @@ class StoredManifest:
     def digests(self) -> frozenset[Digest]:
         """Both its digests."""
         return frozenset((Digest(f"sha256:{self.sha256}"), Digest(f"sha512:{self.sha512}")))
+
+    @property
+    def hashes(self) -> Mapping[str, str]:
+        """Its hashes as trust data writes them: algorithm to hex."""
+        return {"sha256": self.sha256, "sha512": self.sha512}
 
 
 def exists_repository(session: Session, repository: RepositoryName) -> bool:

@@ -106,7 +106,13 @@ def parse_tag(text: str) -> Tag:
         raise TagInvalidError(error.message) from error
 
 
-def _parse_reference(text: str) -> Tag | Digest:
+def parse_reference(text: str) -> Tag | Digest:
+    """A tag or a digest.
+
+    Raises:
+        DigestInvalidError: `text` has a colon, and is no digest.
+        TagInvalidError: it has none, and is no tag.
+    """
     return parse_digest(text) if ":" in text else parse_tag(text)  # a tag never has a colon
 
 
@@ -118,7 +124,7 @@ def _parse_upload(text: str) -> str:
 
 _VARIABLES: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "name": ("repository", parse_repository),
-    "reference": ("reference", _parse_reference),
+    "reference": ("reference", parse_reference),
     "digest": ("digest", parse_digest),
     "upload": ("upload", _parse_upload),
 }

@@ -79,6 +79,18 @@ def test_what_cannot_be_is_one_sentence_and_changes_nothing(
     assert capsys.readouterr().out == before
 
 
+def test_a_policy_may_be_a_namespaces(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--require", "all", "--grace", "2", "--immutable", "v*", "--immutable", "latest")
+    assert world.command("policy", "library/", *options) == 0
+    assert capsys.readouterr().out == shown(
+        require="all", grace=2, immutable="v*, latest", source="library/, settings", scope="library/"
+    )
+    assert world.command("policy", APP, "--mutable", "--require", "1") == 0
+    assert capsys.readouterr().out == shown(require="1", grace=2, source=f"{APP}, library/, settings")
+    assert world.command("policy", "library/", "--default") == 0
+    assert capsys.readouterr().out == shown(scope="library/")
+
+
 def test_a_repository_is_named_without_host_and_tag(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     for command in ("policy", "forget"):
         for name in (f"localhost:5000/{APP}", "Library/App", "library/../app", "library/app:1", ""):
