@@ -23,7 +23,7 @@ from registry import repositories
 from registry.errors import ManifestUnknownError
 from registry.policies import Mode, Policy
 from registry.repositories import StoredManifest
-from registry.rules import Rule, agreeing
+from registry.rules import Rule, agreeing, counted
 from trust.collection import Collection, Target, matches
 from trust.errors import DeniedError, TrustError, UnavailableError, UntrustedError
 from trust.names import Digest, RepositoryName, RoleName, Tag
@@ -113,9 +113,12 @@ class Case:
             )
         target = self._rule.tag(tag)
         if target is None:
-            roles = ", ".join(agreeing(signed, stored.hashes)) or "no role"
+            agree = agreeing(signed, stored.hashes)
+            seated = counted(self.collection, agree)
+            shared = f" (with keys of their own: {', '.join(seated)})" if len(seated) < len(agree) else ""
             self._deny(
-                f"{name} is signed as {stored.digest} by {roles}, and {self._demand()}",
+                f"{name} is signed as {stored.digest} by {', '.join(agree) or 'no role'}{shared}, "
+                f"and {self._demand()}",
                 "TOO_FEW", stored.digest, tag,
             )  # fmt: skip
         if matches(target.hashes, stored.hashes) and self._rule.is_met(tag, stored.hashes):

@@ -101,6 +101,8 @@ def _decision(finding: Finding, stored: StoredManifest | None) -> Facts:
             "message": message if refusal is None else f"{message}; it would be refused: {refusal.message}",
         }  # fmt: skip
     if refusal is None:
+        if finding.digest not in stored.digests:
+            message = f"the tag stands for {stored.digest}, and is served as what it is signed as"
         return {
             "decision": "served", "status": 200, "reason": "GRACE" if finding.in_grace else reason,
             "served_digest": finding.digest,
