@@ -325,7 +325,10 @@ def test_a_signed_manifest_that_is_deleted_covers_nothing_any_more(world: World)
     child, other = world.push_image(APP, seed="child"), world.push_image(APP, "2", seed="other")
     index = world.push_index(APP, [child], "1")
     world.publish(APP, {"1": index, "2": other})
-    assert world.request("DELETE", f"{APP}/manifests/{index}", world.token(APP, "delete")).status_code == 202
+    assert (
+        world.request("DELETE", f"{APP}/manifests/{index}?trust=cascade", world.token(APP, "delete")).status_code
+        == 202
+    )
     assert denial(world.manifest(APP, child))["reason"] == "UNSIGNED"
     assert code_of(world.manifest(APP, "1")) == "MANIFEST_UNKNOWN"
     assert world.manifest(APP, "2").status_code == 200

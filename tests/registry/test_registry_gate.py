@@ -263,7 +263,7 @@ def test_a_registry_without_tokens_serves_nothing_unsigned_all_the_same(tmp_path
 def test_every_get_of_a_repository_is_gated_or_says_why_not(site: Site) -> None:
     known = endpoints(site.app)
     ours = [rule for rule in site.app.url_map.iter_rules() if rule.endpoint in known]
-    assert len(ours) == len(known) == 14
+    assert len(ours) == len(known) == 15
     gated = {rule.rule for rule in ours if known[rule.endpoint] == GATED}
     assert gated == {
         "/v2/<repository:name>/manifests/<reference>",
