@@ -74,7 +74,24 @@ def agreeing(signed: Mapping[RoleName, Target], hashes: Mapping[str, str]) -> li
 
 
 def counted(collection: Collection, roles: Iterable[RoleName]) -> tuple[RoleName, ...]:
-    """Those of `roles` that count side by side, each with keys of its own.
+    """Those of `roles` that count side by side, each with keys of its own."""
+    ballots = {
+        role: Ballot(frozenset(key.material for key in collection.signed_by(role)), collection.threshold(role))
+        for role in roles
+    }
+    return seated(ballots)
+
+
+@dataclass(frozen=True, slots=True)
+class Ballot:
+    """The keys that signed a role, and how many of them it takes."""
+
+    keys: frozenset[bytes]
+    threshold: int
+
+
+def seated(ballots: Mapping[RoleName, Ballot]) -> tuple[RoleName, ...]:
+    """The roles that can have as many keys as their thresholds, none of which another has.
 
     Roles with a low threshold are seated first.  Where all thresholds are 1, nobody could seat more of them; where
     some are higher, it may be fewer than possible, never more.
@@ -82,9 +99,8 @@ def counted(collection: Collection, roles: Iterable[RoleName]) -> tuple[RoleName
     seats: list[frozenset[bytes]] = []  # for each key that is needed, who could sit there
     holders: dict[bytes, int] = {}  # who sits where
     found = []
-    for role in sorted(roles, key=lambda role: (collection.threshold(role), role)):
-        keys = frozenset(key.material for key in collection.signed_by(role))
-        wanted = [*seats, *[keys] * collection.threshold(role)]
+    for role in sorted(ballots, key=lambda role: (ballots[role].threshold, role)):
+        wanted = [*seats, *[ballots[role].keys] * ballots[role].threshold]
         attempt = dict(holders)
         if all(_seat(seat, wanted, attempt, set()) for seat in range(len(seats), len(wanted))):
             seats, holders = wanted, attempt

@@ -23,11 +23,11 @@ from registry.accounts.models import LoginFailure
 from registry.accounts.policy import Level
 from registry.app import DATABASE
 from registry.blobs import StoredBlob, expect_blob, find_blob, hold_blob
-from registry.errors import ManifestUnknownError
+from registry.errors import ManifestUnknownError, TagImmutableError
 from registry.inserts import insert_or_find
 from registry.manifests import parse
 from registry.models import BlobRow, ManifestEdgeRow, ManifestRow, RepositoryRow, TagHistoryRow
-from registry.policies import Mode, Policies, Policy
+from registry.policies import Mode, Namespace, Policies, Policy
 from registry.storage.file import FileStorage
 from registry.trustcache import DatabaseCache
 from registry.uploads import Chunk, Uploads
@@ -64,8 +64,8 @@ def together(act: Callable[[int], object], count: int = MANY) -> None:
         list(pool.map(run, range(count)))
 
 
-def push(session: Session, data: bytes, *tags: str, actor: str = "alice") -> None:
-    """Put an image's manifest, whose parts are held."""
+def push(session: Session, data: bytes, *tags: str, actor: str = "alice", keep: bool = False) -> None:
+    """Put an image's manifest, whose parts are held; its tags may be immutable."""
     repositories.put_manifest(
         session,
         APP,
@@ -75,6 +75,7 @@ def push(session: Session, data: bytes, *tags: str, actor: str = "alice") -> Non
         tags=[Tag(tag) for tag in tags],
         actor=actor,
         now=NOW,
+        keep=lambda _tag: keep,
     )
 
 
@@ -234,6 +235,41 @@ def test_policies_that_are_changed_at_once_keep_every_change(databases: Pair) ->
     together(act)
     with databases[0].read() as session:
         assert policies.of(session, APP) == Policy(Mode.PERMISSIVE, (RoleName("targets/a"),))
+
+
+def test_of_many_who_push_an_immutable_tag_at_once_one_does(databases: Pair) -> None:
+    images = [image_manifest(b"{}", [b"%d" % number]) for number in range(MANY)]
+    hold(databases[0], b"{}", *(b"%d" % number for number in range(MANY)))
+    refused: list[int] = []
+
+    def act(number: int) -> None:
+        try:
+            databases[number % 2].transact(lambda session: push(session, images[number], "v1", keep=True))
+        except TagImmutableError:
+            refused.append(number)
+
+    together(act)
+    assert len(refused) == MANY - 1
+    with databases[1].read() as session:
+        (winner,) = set(range(MANY)) - set(refused)
+        assert repositories.resolve_tag(session, APP, Tag("v1")) == digest_of(images[winner])
+        # Of the others nothing was kept.
+        found = [repositories.find_manifest(session, APP, digest_of(image)) for image in images]
+        assert sum(each is not None for each in found) == 1
+
+
+def test_a_policy_is_put_together_from_the_nearest_to_the_widest(databases: Pair) -> None:
+    policies = Policies(Policy(Mode.ENFORCED), "localhost:5000")
+    repository = RepositoryName("a/bc/d/app")
+
+    def work(session: Session) -> None:
+        for days, scope in enumerate(("a/", "a/bc/", "a/bc/d/", "a/bc/d/app/", "b/"), start=1):
+            policies.change(session, Namespace(scope), grace_days=days)
+
+    databases[0].transact(work)
+    with databases[1].read() as session:
+        assert policies.sources(session, repository) == ["a/bc/d/", "a/bc/", "a/"]
+        assert policies.of(session, repository).grace_days == 3
 
 
 def test_grants_and_wrong_passwords_at_once_are_all_counted(databases: Pair) -> None:
