@@ -123,9 +123,12 @@ class Case:
             )  # fmt: skip
         if matches(target.hashes, stored.hashes) and self._rule.is_met(tag, stored.hashes):
             return digest
-        if self.policy.mode is Mode.RESOLVE and (here := self._signed_one(tag, target)) is not None:
+        resolves = self.policy.mode is Mode.RESOLVE
+        here = self._signed_one(tag, target) if resolves else None
+        # A role that cannot be verified might say something newer, and here nothing but the signatures decides.
+        if here is not None and not list(self._skipped()):
             return here
-        missing = ", which is not here" if self.policy.mode is Mode.RESOLVE else ""
+        missing = ", which is not here" if resolves and here is None else ""
         self._deny(
             f"{name} was signed as {target.digest}{missing}, and the tag now stands for {stored.digest}; "
             f"sign that with 'docker trust sign {name}', or pull the signed digest",

@@ -302,6 +302,18 @@ def test_in_the_mode_resolve_what_is_not_signed_or_not_here_is_refused(world: Wo
     assert doubt(world.manifest(APP, "1"))["reason"] == "UNAVAILABLE"
 
 
+def test_in_the_mode_resolve_a_role_that_is_expired_does_not_bring_back_what_another_signed(world: World) -> None:
+    signed, moved = resolving(world)
+    world.publish(APP, {"1": signed}, role="targets")
+    world.collection(APP).targets({"1": world.manifests[moved]}, role=RELEASES, expires=world.now + timedelta(days=2))
+    world.upload(APP, RELEASES)
+    assert world.manifest(APP, "1").headers["Docker-Content-Digest"] == moved
+    world.now += timedelta(days=3)
+    answer = world.manifest(APP, "1")
+    assert doubt(answer)["reason"] == "EXPIRED"
+    assert "which is not here" not in message(answer)
+
+
 def test_in_the_mode_resolve_a_tag_that_was_deleted_is_gone(world: World) -> None:
     signed, _ = resolving(world)
     deleter = world.token(APP, "delete")
