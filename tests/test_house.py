@@ -13,6 +13,7 @@ The rules:
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -177,3 +178,13 @@ def test_every_room_says_under_which_licence_and_what_it_is_for() -> None:
 def test_every_package_is_typed() -> None:
     for package in PACKAGES:
         assert (HOUSE / package / "py.typed").exists()
+
+
+def test_no_marks_of_a_merge_were_left_behind() -> None:
+    kinds = {".py", ".md", ".toml"}
+    rooms = [HOUSE / room for room in (*PACKAGES, "tests", "docs")]
+    pages = [*HOUSE.glob("*"), *(path for room in rooms for path in room.rglob("*"))]
+    texts = [path for path in pages if path.suffix in kinds or path.name == "Makefile"]
+    assert len(texts) > 300
+    marks = re.compile(r"^(<{7} |>{7} )", re.MULTILINE)
+    assert [path for path in texts if marks.search(path.read_text(encoding="utf-8"))] == []

@@ -10,18 +10,14 @@
 returns a `Collection` of signed `Target`s.  What is not to be believed raises an `UntrustedError`.
 
 `Repository` publishes: it stages edits (`SetTarget`, `Delegate`, …) and signs them with the keys of a `KeyFolder`,
-<<<<<<< HEAD
 which docker shares.  `open_repository` is the short way to one.  `Registry` resolves a tag to the digest to sign.
 
     repository = trust.open_repository("localhost:5000/library/app", keys, ca="var/ca/ca.crt", credentials=login)
     repository.publish(trust.SignTag(keys, "1", manifest.digest, manifest.size))
 
 All that a user needs is here: every type that a public name takes or gives is public, too.
-=======
-which docker shares.  `Registry` resolves a tag to the digest to sign.
 
 `trust.standard` reads and publishes today's TUF 1.0 repositories by the same words.
->>>>>>> b390643 (Say how to read and publish standard TUF, and name the mutations that fuzzing must find)
 """
 
 from trust.cache import Cache, FileCache, MemoryCache
