@@ -164,13 +164,13 @@ class Door:
             start_response("505 HTTP Version Not Supported", [("Content-Type", "text/plain")])
             return [b"gRPC needs HTTP/2\n"]
         started, path = time.monotonic(), environ.get("PATH_INFO", "")
-        token = tracing.enter("troth-signer", environ.get("HTTP_X_REQUEST_ID", ""))
+        facts = tracing.enter("troth-signer", environ.get("HTTP_X_REQUEST_ID", ""))
         try:
             tracing.note(route=path if path in self._methods else UNMATCHED)
             answer, status, message = self._answer(environ)
             log_answer("GRPC", path, status, time.monotonic() - started, client=environ.get("REMOTE_ADDR"))
         finally:
-            tracing.leave(token)
+            tracing.leave(facts)
         trailers = [("grpc-status", str(status))]
         if message:
             trailers.append(("grpc-message", quote(message, safe="!\"#$&'()*+,/:;<=>?@[\\]^`{|}")))

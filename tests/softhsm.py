@@ -28,7 +28,7 @@ from trust.pkcs11 import Token
 UTIL = Path("/usr/bin/softhsm2-util")
 MODULE = Path("/usr/lib/softhsm/libsofthsm2.so")
 CONFIGURATION = "SOFTHSM2_CONF"
-PIN = "2468"
+PIN = "not-hex-2468"  # in no digest that a log may hold
 
 
 class SoftToken:

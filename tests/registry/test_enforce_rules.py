@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from collection import root_signer
 from pushes import digest_of
@@ -121,7 +122,7 @@ def test_e27_one_key_in_two_roles_counts_once(world: World) -> None:
 
 def test_e27_a_key_counts_once_under_whichever_ids_it_is_filed(world: World) -> None:
     """E27: as a bare key in one role, as a certificate in the other."""
-    key = generate_private("ecdsa")
+    key = ec.generate_private_key(ec.SECP256R1())
     bare, certified = NotarySigner(key), root_signer("anybody", world.now, key=key)
     assert bare.public_key.keyid != certified.public_key.keyid
     teams(world, {QA: [bare], SEC: [certified]})

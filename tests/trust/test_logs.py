@@ -191,3 +191,13 @@ def test_why_a_service_cannot_start_is_json_too(tmp_path: Path) -> None:
     (line,) = map(json.loads, done.stderr.splitlines())
     assert (line["level"], line["service"]) == ("CRITICAL", "troth-server")
     assert line["message"].startswith("troth-server: ")
+
+
+def test_requests_that_end_in_another_order_than_they_began_leave_nothing_behind() -> None:
+    """As when an answer is still being sent while another is made."""
+    before = tracing.current()
+    first, second = tracing.enter("troth-registry", "r-1"), tracing.enter("troth-server", "r-2")
+    tracing.leave(first)
+    assert tracing.current() is second
+    tracing.leave(second)
+    assert tracing.current() is before

@@ -60,8 +60,8 @@ def create_base_app(name: str, *, not_found: type[TrustError] = NotFoundError) -
 
     @app.teardown_request
     def _end(_error: BaseException | None) -> None:
-        if (token := g.pop("tracing", None)) is not None:
-            tracing.leave(token)
+        if (facts := g.pop("tracing", None)) is not None:
+            tracing.leave(facts)
 
     @app.errorhandler(TrustError)
     def _known(error: TrustError) -> Response:

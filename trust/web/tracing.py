@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is known of the request that this thread is answering: for log lines, metrics, and the services behind us.
 
-    token = tracing.enter("troth-server", request.headers.get("X-Request-Id", ""))
+    facts = tracing.enter("troth-server", request.headers.get("X-Request-Id", ""))
     tracing.note(gun=gun, subject=grant.subject)
     RemoteKeyStore(url, …, headers=tracing.sent_on)      # the signer's log shows the same ID
-    tracing.leave(token)
+    tracing.leave(facts)
 
 `trust.web.app` enters and leaves; views note what they learn.  Outside of a request nothing is known, and noting
 something is no error.
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 #: The header by which a request's ID travels.
@@ -33,6 +33,8 @@ class Facts:
         gun: the trust collection that it is about.
         repository: the repository that it is about.
         subject: the user of its token, or the name in its client certificate.
+        outer: the request within which this one came, in the same thread.
+        is_over: whether `leave` was called.
     """
 
     service: str
@@ -41,12 +43,14 @@ class Facts:
     gun: str | None = None
     repository: str | None = None
     subject: str | None = None
+    outer: Facts | None = None
+    is_over: bool = False
 
 
 _current: ContextVar[Facts | None] = ContextVar("troth_request", default=None)
 
 
-def enter(service: str, given: str) -> Token[Facts | None]:
+def enter(service: str, given: str) -> Facts:
     """Begin a request.
 
     Args:
@@ -54,12 +58,18 @@ def enter(service: str, given: str) -> Token[Facts | None]:
         given: the ID that the caller sent; one that is none is replaced, so that it cannot forge a log line.
     """
     request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-    return _current.set(Facts(service, request_id))
+    facts = Facts(service, request_id, outer=_current.get())
+    _current.set(facts)
+    return facts
 
 
-def leave(token: Token[Facts | None]) -> None:
-    """End what `enter` began."""
-    _current.reset(token)
+def leave(facts: Facts) -> None:
+    """End what `enter` began; where answers are closed in another order than they began, too."""
+    facts.is_over = True
+    remaining = _current.get()
+    while remaining is not None and remaining.is_over:
+        remaining = remaining.outer
+    _current.set(remaining)
 
 
 def current() -> Facts | None:
