@@ -18,7 +18,9 @@ from flask import Flask, Response
 
 from registry import commands as trust_commands
 from registry import migrations
-from registry.accounts import admin as accounts
+from registry.accounts import commands as accounts
+from registry.accounts.admin import ensure_admin
+from registry.accounts.api import create_api
 from registry.accounts.garant import create_garant
 from registry.enforce import Enforcer
 from registry.errors import NameUnknownError
@@ -99,6 +101,7 @@ def create_app(
     ExplainViews(gate, Explainer(database, policies, enforcer, trust_data)).expose(app)
     if issuer is not None:
         app.register_blueprint(create_garant(database, issuer, sites, clock=clock))
+        app.register_blueprint(create_api(database, issuer.service, sites, clock=clock))
     if settings.notary_url is not None:
         app.register_blueprint(hand_over(settings.notary_url, settings.notary_ca))
 
@@ -166,7 +169,7 @@ def _serve(settings: Settings) -> int:
     # Once before there are workers: what is wrong is said once, and the tables are up to date.
     database = create_app(settings).extensions[DATABASE]
     if settings.admin_password_file is not None:
-        accounts.ensure_admin(database, settings.admin_name, settings.admin_password_file)
+        ensure_admin(database, settings.admin_name, settings.admin_password_file)
     database.dispose()  # no connection may cross the fork
     tls = None
     if settings.tls_certificate and settings.tls_key:

@@ -1,28 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """`/auth/token`: a login in exchange for a bearer token (REGISTRY_API §6.2–6.3).
 
-    GET   service, scope…, offline_token=true       Basic credentials, or none
+    GET   service, scope…, offline_token=true       Basic credentials (password or access token), or none
     POST  grant_type=password, username, password, service, scope, access_type=offline
     POST  grant_type=refresh_token, refresh_token, service, scope
 
 One token serves the registry and the notary-server.  A scope may name the repository or the trust collection (GUN),
 and the token repeats the name as it was asked.  Who has too few rights gets a token with fewer actions; who gives no
-credentials gets one without any.  Nothing here redirects, and no password and no token is logged.
+credentials gets one for public repositories alone.  Nothing here redirects, and no password and no token is logged.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
 from flask import Blueprint, Response, jsonify, request
-from sqlalchemy import select
 
-from registry.accounts.logins import WINDOW_SECONDS, Login, Logins
-from registry.accounts.models import Permission
-from registry.accounts.policy import Account, Level, decide, repository_of
+from registry.accounts.basic import basic_login, peer_address
+from registry.accounts.logins import WINDOW_SECONDS, Logins
+from registry.accounts.policy import Account, decide, repository_of
+from registry.accounts.rights import levels_of
 from trust.errors import InvalidError
 from trust.tokens import Access, Issuer, Sites, format_scope, parse_scopes
 from trust.web import tracing
@@ -58,9 +56,9 @@ def create_garant(
         now = clock()
         _check_service(request.args.get("service"), issuer.service)
         asked = parse_scopes(request.args.getlist("scope"))
-        login = _basic_login(logins, now)
+        login = basic_login(logins, now)
         refresh_token = None
-        if login and _is_true(request.args.get("offline_token")):
+        if login and login.proof and _is_true(request.args.get("offline_token")):
             refresh_token = logins.new_refresh_token(login, now)
         return answer(login.account if login else None, asked, refresh_token, now)
 
@@ -75,9 +73,9 @@ def create_garant(
             case "password":
                 login = logins.with_password(
                     _required(form.get("username"), "username"), _required(form.get("password"), "password"),
-                    _address(), now,
+                    peer_address(), now,
                 )  # fmt: skip
-                offline = form.get("access_type") == "offline"
+                offline = login.proof and form.get("access_type") == "offline"
                 return answer(login.account, asked, logins.new_refresh_token(login, now) if offline else None, now)
             case "refresh_token":
                 refresh_token = _required(form.get("refresh_token"), "refresh_token")
@@ -114,16 +112,9 @@ def create_garant(
 
 
 def _granted(database: Database, account: Account | None, asked: Iterable[Access], sites: Sites) -> list[Access]:
-    levels: dict[str, Level] = {}
-    if account is not None:
-        names = {name for each in asked if (name := repository_of(each, sites)) is not None}
-        with database.read() as session:
-            rows = session.execute(
-                select(Permission.repository, Permission.level).where(
-                    Permission.user_id == account.id, Permission.repository.in_([str(name) for name in names])
-                )
-            )
-            levels = {repository: Level(level) for repository, level in rows}
+    names = {name for each in asked if (name := repository_of(each, sites)) is not None}
+    with database.read() as session:
+        levels = levels_of(session, account, names)
     decided = [decide(account, levels, each, sites) for each in asked]
     return [access for access in decided if access.actions]
 
@@ -136,24 +127,6 @@ def _outcome(asked: Iterable[Access], granted: Iterable[Access]) -> str:
     if wanted <= given:
         return "granted"
     return "reduced" if given else "empty"
-
-
-def _basic_login(logins: Logins, now: datetime) -> Login | None:
-    header = request.headers.get("Authorization", "").strip()
-    if not header:
-        return None
-    scheme, _, encoded = header.partition(" ")
-    try:
-        name, colon, password = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
-    except (binascii.Error, ValueError) as error:
-        raise logins.malformed() from error
-    if scheme.lower() != "basic" or not colon:
-        raise logins.malformed()
-    return logins.with_password(name, password, _address(), now)
-
-
-def _address() -> str:
-    return (request.remote_addr or "")[:64]
 
 
 def _check_service(service: str | None, ours: str) -> None:

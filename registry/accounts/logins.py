@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who is it: a user with a password, or with a refresh token from an earlier login.
+"""Who is it: a user with a password or an access token, or with a refresh token from an earlier login.
 
 The rules:
+* an access token stands where the password would;
 * an unknown user, a wrong password and a revoked token look the same, in words and in work;
 * after `MAX_FAILURES` wrong passwords for one name from one address, that name must wait at that address, even
-  with the right password; the count is in the database, so that all workers share it;
+  with the right password; the count is in the database, so that all workers share it.  An access token cannot be
+  guessed: a wrong one is counted, a right one need not wait, so that nobody can keep a site's machines out;
 * of a refresh token only the SHA-256 is kept (it has 256 random bits: no slow hash is needed).  It ends with a change
   of the password, with its user, or when it was not used for `IDLE_DAYS`.
 
@@ -16,7 +18,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import re
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,7 +26,9 @@ from sqlalchemy import CursorResult, delete, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from registry.accounts.accesstokens import recognise
 from registry.accounts.models import LoginFailure, RefreshToken, User
+from registry.accounts.names import USER_NAME
 from registry.accounts.passwords import Passwords
 from registry.accounts.policy import Account
 from trust.errors import TrustError, UnauthorizedError
@@ -34,8 +37,6 @@ from trust.web.database import Database
 MAX_FAILURES = 10
 WINDOW_SECONDS = 900
 IDLE_DAYS = 90
-
-USER_NAME = re.compile(r"(?=.{1,64}\Z)[a-z0-9]+(?:[._-][a-z0-9]+)*")
 
 _DAY = 86400
 _log = logging.getLogger("troth.accounts")
@@ -54,10 +55,10 @@ class ThrottledError(TrustError):
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """A login that succeeded.  `proof` is the stored hash that the password matched."""
+    """A login that succeeded.  `proof` is the stored hash that the password matched; None with an access token."""
 
     account: Account
-    proof: str
+    proof: str | None
 
 
 class Logins:
@@ -75,7 +76,7 @@ class Logins:
         self._challenge = f'Basic realm="{service}"'
 
     def with_password(self, name: str, password: str, address: str, now: datetime) -> Login:
-        """Recognise a user by the password.
+        """Recognise a user by the password or by an access token.
 
         Raises:
             LoginError: there is no such user or the password is wrong.
@@ -84,6 +85,8 @@ class Logins:
         clock = int(now.timestamp())
         # What cannot be a name is counted, and worked for, all the same.
         name = name if USER_NAME.fullmatch(name) else ""
+        if (known := recognise(self._database, name, password, clock)) is not None:
+            return Login(known, None)
         with self._database.read() as session:
             failure = session.get(LoginFailure, (name, address))
             if failure is not None and failure.failures >= MAX_FAILURES and clock < failure.since + WINDOW_SECONDS:
@@ -130,7 +133,8 @@ class Logins:
         """Make a refresh token for a user who has just shown the password.
 
         Raises:
-            LoginError: the password was changed, or the user removed, in this moment.
+            LoginError: it was not the password but an access token, or the password was changed, or the user removed,
+                in this moment.
         """
         clock = int(now.timestamp())
         token = secrets.token_urlsafe(32)

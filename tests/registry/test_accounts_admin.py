@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -14,18 +15,11 @@ import pytest
 from sqlalchemy import select
 
 from registry import migrations
-from registry.accounts.admin import (
-    Listed,
-    add_commands,
-    add_user,
-    ensure_admin,
-    grant,
-    list_users,
-    remove_user,
-    set_password,
-)
+from registry.accounts.admin import Listed, add_user, ensure_admin, grant, list_users, remove_user, set_password
+from registry.accounts.commands import add_commands
 from registry.accounts.logins import Logins
 from registry.accounts.models import Permission, RefreshToken
+from registry.accounts.ownership import is_public
 from registry.accounts.policy import Level
 from trust.errors import ConflictError, InvalidError, NotFoundError, SettingsError, UnauthorizedError
 from trust.names import RepositoryName
@@ -81,7 +75,7 @@ def test_a_user_is_added_once(database: Database) -> None:
 
 @pytest.mark.parametrize("name", ["", "Alice", "a/b", "a b", "a:b", "-a", "a..b", "a" * 65, "é", "a\n", "<token>"])
 def test_a_user_name_can_be_a_namespace(database: Database, name: str) -> None:
-    with pytest.raises(InvalidError, match="user name"):
+    with pytest.raises(InvalidError, match="name of a user"):
         add_user(database, name, "correct horse", is_admin=False, now=NOW)
     assert list_users(database) == []
 
@@ -197,6 +191,57 @@ def test_the_commands_do_it_all(
     assert can_log_in(database, "alice", "correct horse")
     assert run(database, "user", "remove", "alice") == 0
     assert list_users(database) == [Listed("boss", True, ())]
+
+
+def test_the_commands_manage_organisations_namespaces_and_public_repositories(
+    database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("alice", "bob"):
+        monkeypatch.setattr("sys.stdin", io.StringIO("battery staple\n"))
+        run(database, "user", "add", name)
+    for line in (
+        "org add base --owner alice", "org add other", "org remove other", "org list",
+        "team add base/devs", "team join base/devs bob", "team join base/devs alice", "team leave base/devs alice",
+        "team add base/ops", "team add base/tests", "team remove base/tests",
+        "grant base/devs library/ read-write", "grant base/ops library/app read", "grant base/ops library/app none",
+        "team list base", "namespace assign library base", "namespace assign team bob", "namespace assign team none",
+        "namespace list", "visibility library/app public", "visibility library/b public",
+        "visibility library/b private",
+    ):  # fmt: skip
+        assert run(database, *line.split()) == 0, line
+    assert capsys.readouterr().out.splitlines() == [
+        "base",
+        "base/devs\tbob\tlibrary/:read-write", "base/ops\tnobody", "base/owners\talice",
+        "alice\tuser\talice", "base\torganisation\tbase", "bob\tuser\tbob", "library\torganisation\tbase",
+    ]  # fmt: skip
+    assert [is_public(database, RepositoryName(f"library/{name}")) for name in ("app", "b")] == [True, False]
+    for wrong in ("team add base", "grant base/ library/app read", "grant alice library/* read", "org add A/B"):
+        with pytest.raises(InvalidError):
+            run(database, *wrong.split())
+
+
+def test_the_commands_make_list_and_revoke_access_tokens(
+    database: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """AUTH-A06"""
+    add_user(database, "ci", "correct horse", is_admin=False, now=NOW)
+    for words in (("the build",), ("deployment", "--scope", "read-write", "--days", "30"), ("third",), ("fourth",)):
+        assert run(database, "token", "add", "ci", *words) == 0
+    secrets = capsys.readouterr().out.split()
+    assert [can_log_in(database, "ci", secret) for secret in secrets] == [True] * 4
+    assert run(database, "token", "list", "ci") == 0
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first == "1\tread\tused 2026-11-24T12:00Z\tdoes not expire\tthe build"
+    assert re.fullmatch(r"2\tread-write\tused 2026-11-24T12:00Z\texpires [-0-9T:]+Z\tdeployment", second)
+    run(database, "token", "revoke", "ci", "2")
+    assert [can_log_in(database, "ci", secret) for secret in secrets] == [True, False, True, True]
+    with pytest.raises(NotFoundError):
+        run(database, "token", "revoke", "ci", "2")
+    for strange in ("x", "-", "², "):
+        with pytest.raises(InvalidError):
+            run(database, "token", "revoke", "ci", strange)
+    run(database, "token", "revoke", "ci", "all")
+    assert [can_log_in(database, "ci", secret) for secret in secrets] == [False] * 4
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,9 @@ def test_a_token_for_something_else_is_insufficient(client: FlaskClient, issuer:
     """AUTH-A04"""
     header, message, _ = refused(client.get("/v2/library/app/read", headers=bearer(issuer, scope)))
     assert header.endswith('scope="repository:library/app:pull",error="insufficient_scope"')
-    assert message == "the token does not allow this"
+    assert message == "the token does not allow this: asked for repository:library/app:pull, given " + (
+        scope if scope == "repository:library/app:push" else "nothing"
+    )
 
 
 def test_a_required_star_needs_a_star(client: FlaskClient, issuer: Issuer) -> None:

@@ -44,7 +44,7 @@ def test_what_an_operator_does_with_accounts_is_recorded_without_passwords(world
     assert world.command("grant", "bob", APP, "admin") == 1
     assert world.command("user", "remove", "alice") == 0
     found = trail(world)
-    operator, taken = "(operator)", {"code": "CONFLICT", "message": "there is a user 'alice' already"}
+    operator, taken = "(operator)", {"code": "CONFLICT", "message": "there is a user or a namespace 'alice' already"}
     unknown = {"code": "NOT_FOUND", "message": "there is no user 'bob'"}
     assert [told(record) for record in found] == [
         (operator, "user.add", "done", "alice", {"administrator": True}),

@@ -8,19 +8,20 @@
 
 `require` returns what the token grants, or raises `UnauthorizedError` with the challenge from which a client learns
 where to get the token it lacks (NOTARY_V1 §5.1, REGISTRY_API §6.1).  Too few rights are 401 too, with
-`error="insufficient_scope"`: the client may know better credentials.
+`error="insufficient_scope"` and a sentence that says what was asked for and what the token gives: the client may know
+better credentials.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from flask import g, request
 
 from trust.errors import UnauthorizedError
-from trust.tokens import Access, Grant, Sites, Verifier, challenge
+from trust.tokens import Access, Grant, Sites, Verifier, challenge, format_scope
 from trust.web import tracing
 from trust.web.metrics import counter
 
@@ -83,7 +84,9 @@ class Guard:
             raise self._refusal(error.message, access, "invalid_token") from error
         g.actor = grant.subject  # whose token it is, whatever it grants
         if not all(grant.allows(each.type, each.name, action) for each in access for action in each.actions):
-            raise self._refusal("the token does not allow this", access, "insufficient_scope", grant.subject)
+            told = f"asked for {_scopes(access)}, given {_scopes(_about(grant, access)) or 'nothing'}"
+            message = f"the token does not allow this: {told}"
+            raise self._refusal(message, access, "insufficient_scope", grant.subject)
         _ASKED.labels("allowed").inc()
         tracing.note(subject=grant.subject)
         return grant
@@ -101,3 +104,13 @@ class Guard:
         return UnauthorizedError(
             message, challenge=challenge(self._realm, self._service, access, error), detail=detail or None
         )
+
+
+def _about(grant: Grant, access: Sequence[Access]) -> list[Access]:
+    """What a token gives of the things that `access` names."""
+    wanted = {(each.type, grant.sites.repository(each.name)) for each in access}
+    return [each for each in grant.access if (each.type, grant.sites.repository(each.name)) in wanted]
+
+
+def _scopes(access: Iterable[Access]) -> str:
+    return " ".join(map(format_scope, access))

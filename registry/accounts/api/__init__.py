@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The HTTP API `/api/v1`: accounts, organisations, namespaces, repositories, grants and access tokens.
+
+`create_api` gives a blueprint.  Each operation is declared once, beside the function that does it
+(`registry.accounts.api.operations`); the OpenAPI document is made from these declarations, and a request's body is
+checked against the very schema that the document shows.
+
+One logs in with HTTP's Basic, with a password or an access token, for each request.  There are no cookies, and what
+changes something takes a method or a content type that a browser does not send to foreign sites by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from flask import Blueprint
+
+from registry.accounts.api import organisations, repositories, users
+from registry.accounts.api.operations import Api
+from registry.accounts.logins import Logins
+from trust.tokens import Sites
+from trust.web.database import Database
+
+
+def create_api(database: Database, service: str, sites: Sites, *, clock: Callable[[], datetime]) -> Blueprint:
+    """Make the blueprint that answers below `/api/v1`.
+
+    Args:
+        database: where accounts and repositories are.
+        service: the service that logins are for.
+        sites: our host names.
+        clock: tells the time.
+    """
+    api = Api(database, Logins(database, service), clock, f'Basic realm="{service}"')
+    users.declare(api)
+    organisations.declare(api)
+    repositories.declare(api, sites)
+    return api.blueprint()

@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an operation of the API is: declared once, it is served, checked and documented.
+
+    @api.operation("PUT", "/namespaces/{namespace}", "give a namespace away", body="NewOwner", answers={204: None})
+    def assign(call: Call, namespace: str) -> Answer:
+        call.require_administrator()
+        assign_namespace(call.database, namespace, call.body["owner"])
+        return 204, None
+
+Before a view is asked, it is known who calls, that an access token may change things if the operation does, and that
+the body fits its schema.  Whether this caller may is the view's first question.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from flask import Blueprint, Response, g, request
+from jsonschema import Draft202012Validator
+
+from registry.accounts.api.document import describe
+from registry.accounts.api.schemas import PARAMETERS, SCHEMAS, ref
+from registry.accounts.basic import basic_login
+from registry.accounts.changes import refusals
+from registry.accounts.logins import WINDOW_SECONDS, LoginError, Logins
+from registry.accounts.policy import Account, Level
+from trust.errors import DeniedError, InvalidError, NotFoundError
+from trust.web import tracing
+from trust.web.audit import Deed
+from trust.web.database import Database
+
+#: A body names a few things.
+MAX_BODY_BYTES = 32 * 1024
+
+#: A status, what to send as JSON, and headers if there are any.
+Answer = tuple[int, object] | tuple[int, object, Mapping[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call by somebody who is known.
+
+    Attributes:
+        database: where everything is.
+        account: who calls.
+        by_password: whether the password was shown, and no access token.
+        now: when.
+        body: what was sent, which fits its schema.
+        query: what stands behind the question mark.
+    """
+
+    database: Database
+    account: Account
+    by_password: bool
+    now: datetime
+    body: Mapping[str, Any]
+    query: Mapping[str, str]
+
+    def require_administrator(self) -> None:
+        """Let administrators alone go on.
+
+        Raises:
+            DeniedError: the caller is none.
+        """
+        if not self.account.is_admin:
+            raise denied("administrator", "user")
+
+    def require_password(self) -> None:
+        """Let nobody go on with an access token: it must leave nothing behind that outlives it.
+
+        Raises:
+            DeniedError: the caller used one.
+        """
+        if not self.by_password:
+            raise denied("the password itself", f"an access token with the scope {self.account.limit}")
+
+
+View = Callable[..., Answer]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation, as it is documented; `body` and the values of `answers` are names in `SCHEMAS`."""
+
+    method: str
+    path: str
+    summary: str
+    body: str | None
+    answers: Mapping[int, str | None]
+    query: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+class Api:
+    """Collects operations and serves them.
+
+    Args:
+        database: where everything is.
+        logins: knows users.
+        clock: tells the time.
+        challenge: what to answer those who do not say who they are.
+    """
+
+    def __init__(self, database: Database, logins: Logins, clock: Callable[[], datetime], challenge: str) -> None:
+        self._database = database
+        self._logins = logins
+        self._clock = clock
+        self._challenge = challenge
+        self._views = Blueprint("api", __name__, url_prefix="/api/v1")
+        self._operations: list[Operation] = []
+
+    def operation(
+        self,
+        method: str,
+        path: str,
+        summary: str,
+        *,
+        answers: Mapping[int, str | None],
+        body: str | None = None,
+        query: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> Callable[[View], View]:
+        """Declare an operation; what is decorated does it.
+
+        Args:
+            method: of HTTP.
+            path: with its variables, which are names in `PARAMETERS`, in braces.
+            summary: what it does, in a few words.
+            answers: for each status of success the name of its schema, or None for an empty answer.
+            body: the name of the schema of what is sent, if something is.
+            query: the schemas of query parameters.
+        """
+
+        def declare(view: View) -> View:
+            operation = Operation(method, path, summary, body, answers, query or {})
+            self._operations.append(operation)
+            self._serve(operation, view)
+            return view
+
+        return declare
+
+    def blueprint(self) -> Blueprint:
+        """The blueprint with everything that was declared, and the document about it."""
+        document = json.dumps(describe(self._operations), indent=1)
+
+        @self._views.get("/openapi.json")
+        def _document() -> Response:
+            return Response(document, content_type="application/json")
+
+        @self._views.after_request
+        def _never_store(response: Response) -> Response:
+            response.headers["Cache-Control"] = "no-store"
+            if response.status_code == 429:
+                response.headers["Retry-After"] = str(WINDOW_SECONDS)
+            return response
+
+        return self._views
+
+    def _serve(self, operation: Operation, view: View) -> None:
+        validator = _validator(ref(operation.body)) if operation.body else None
+        changes, called = operation.method != "GET", {"method": operation.method}
+        rule = operation.path.replace("{repository}", "<path:repository>").replace("{", "<").replace("}", ">")
+
+        def answer(**variables: str) -> Response:
+            request.max_content_length = MAX_BODY_BYTES
+            now = self._clock()
+            login = basic_login(self._logins, now)
+            if login is None:
+                raise LoginError("authentication required", challenge=self._challenge)
+            g.actor = login.account.name
+            tracing.note(subject=login.account.name)
+            try:
+                if changes and login.account.limit is not Level.ADMIN:
+                    raise denied("an access token with the scope admin, or the password", login.account.limit)
+                if strange := request.args.keys() - operation.query.keys():
+                    raise InvalidError(f"there is no query parameter {min(strange)[:80]!r}")
+                body = _body(validator) if validator else {}
+                call = Call(self._database, login.account, login.proof is not None, now, body, request.args)
+                parsed = {name: _variable(name, text) for name, text in variables.items()}
+                status, value, *headers = view(call, **parsed)
+            except DeniedError:
+                if not changes:
+                    raise
+                # What goes wrong later is recorded by the change itself.
+                with refusals(self._database).noted(Deed(action="api", name=request.path, detail=called)):
+                    raise
+            return _response(status, value, headers[0] if headers else {})
+
+        self._views.add_url_rule(
+            rule,
+            f"{operation.method} {operation.path}".replace(".", "-"),
+            answer,
+            methods=[operation.method],
+            provide_automatic_options=False,
+        )
+
+
+def denied(asked: str, given: str) -> DeniedError:
+    """The refusal of a caller who is known."""
+    return DeniedError(
+        f"this needs more rights: asked for {asked}, given {given}", detail={"asked": asked, "given": given}
+    )
+
+
+def _validator(schema: Mapping[str, Any]) -> Draft202012Validator:
+    return Draft202012Validator({**schema, "components": {"schemas": SCHEMAS}})
+
+
+def _body(validator: Draft202012Validator) -> Mapping[str, Any]:
+    # A form of a foreign page can send other types, with a login that a browser remembers.
+    if request.mimetype != "application/json":
+        raise InvalidError("send JSON, and say so: Content-Type: application/json")
+    try:
+        body = json.loads(request.get_data(cache=False).decode())
+        json.dumps(body, ensure_ascii=False).encode()  # halves of surrogate pairs are no text
+    except (ValueError, RecursionError) as error:
+        raise InvalidError("the body is not JSON in UTF-8") from error
+    problem = next(validator.iter_errors(body), None)
+    if problem is not None:
+        # In our words: the validator's would repeat the value, which may be a password.
+        rule = json.dumps(problem.validator_value) if problem.validator != "$ref" else ""
+        raise InvalidError(f"the body does not fit its schema: at {problem.json_path}, {problem.validator} {rule}")
+    assert isinstance(body, dict)
+    return body
+
+
+_VARIABLES = {name: _validator(schema) for name, schema in PARAMETERS.items()}
+
+
+def _variable(name: str, text: str) -> str | int:
+    value: str | int = text
+    if name == "token" and text.isascii() and text.isdecimal() and len(text) < 11:
+        value = int(text)
+    if not _VARIABLES[name].is_valid(value):
+        raise NotFoundError(f"there is no such {name}")
+    return value
+
+
+def _response(status: int, value: object, headers: Mapping[str, str]) -> Response:
+    if value is None:
+        return Response(status=status)
+    response = Response(json.dumps(value), status=status, content_type="application/json")
+    response.headers.update(headers)
+    return response
