@@ -8,8 +8,9 @@
 
 The rules:
 
-* a module is used by one thread at a time, and a token through one session, which stays open: PKCS#11 modules are
-  not to be trusted with more (SoftHSM crashes);
+* a module is entered by one thread, which does nothing else, and a token through one session, which stays open:
+  PKCS#11 modules are not to be trusted with more (SoftHSM crashes).  Many use OpenSSL, as Python does, and leave
+  errors in the thread's queue; where that thread reads from a TLS connection next, waiting looks like a failure;
 * a module is loaded by the process that uses it, after the fork;
 * after an error the module is begun anew, once, so that a token that was away is found when it returns;
 * a PIN that was refused is not tried again, since tokens lock themselves after a few wrong ones; a changed one is;
@@ -23,6 +24,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,9 +65,19 @@ class _Module:
     """A loaded module: what all tokens that it shows have in common."""
 
     path: Path
-    lock: Lock = field(default_factory=Lock)
     #: How often it was begun anew; sessions of an earlier time are gone.
     age: int = 0
+    _lock: Lock = field(default_factory=Lock)
+    _thread: ThreadPoolExecutor | None = None
+    _process: int = 0
+
+    def run(self, work: Callable[[], R]) -> R:
+        """Do `work` in the module's own thread."""
+        with self._lock:
+            if self._thread is None or self._process != os.getpid():  # no thread crosses a fork
+                self._thread, self._process = ThreadPoolExecutor(1, "pkcs11"), os.getpid()
+            thread = self._thread
+        return thread.submit(work).result()
 
     def load(self) -> Any:
         return _package().lib(str(self.path))  # begins it, if it is not
@@ -162,30 +174,30 @@ class Token:
             work: what to do.
             known: that the key was there before: that it is not found is a failure of the token then.
         """
+        return self._module.run(lambda: self._attempt(work, known))
+
+    def _attempt(self, work: Callable[[pkcs11.Session], R], known: bool) -> R:
         errors = _package().exceptions
         problem = ""
-        with self._module.lock:
-            for _ in range(2):
-                try:
-                    return work(self._opened())
-                except (errors.MechanismInvalid, errors.MechanismParamInvalid) as error:
-                    raise InvalidError(f"the token {self.label} has no such algorithm") from error
-                except (
-                    errors.PinIncorrect, errors.PinInvalid, errors.PinLenRange, errors.PinLocked, errors.PinExpired
-                ) as error:  # fmt: skip
-                    self._refused = self._given
-                    raise UnavailableError(
-                        f"the token {self.label} refuses the PIN: {type(error).__name__}"
-                    ) from error
-                except NotFoundError as error:
-                    if not known:
-                        raise
-                    problem = error.message  # SoftHSM does not say that its token is away: it has no keys then
-                except RuntimeError as error:
-                    problem = f"{type(error).__name__} {error}".rstrip()
-                # What failed is forgotten by now.  Kept as a cause, it would hold a search of python-pkcs11 that
-                # still ends in the module when it is thrown away, whoever may be in there.
-                self._module.begin_anew()
+        for _ in range(2):
+            try:
+                return work(self._opened())
+            except (errors.MechanismInvalid, errors.MechanismParamInvalid) as error:
+                raise InvalidError(f"the token {self.label} has no such algorithm") from error
+            except (
+                errors.PinIncorrect, errors.PinInvalid, errors.PinLenRange, errors.PinLocked, errors.PinExpired
+            ) as error:  # fmt: skip
+                self._refused = self._given
+                raise UnavailableError(f"the token {self.label} refuses the PIN: {type(error).__name__}") from error
+            except NotFoundError as error:
+                if not known:
+                    raise
+                problem = error.message  # SoftHSM does not say that its token is away: it has no keys then
+            except RuntimeError as error:
+                problem = f"{type(error).__name__} {error}".rstrip()
+            # What failed is forgotten by now.  Kept as a cause, it would hold a search of python-pkcs11 that still
+            # ends in the module when it is thrown away, whoever may be in there.
+            self._module.begin_anew()
         raise UnavailableError(f"the token {self.label} cannot be used: {problem}")
 
     def _opened(self) -> pkcs11.Session:

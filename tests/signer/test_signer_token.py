@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import json
+import socket
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -22,6 +25,7 @@ from softhsm import CONFIGURATION, MODULE, PIN, SoftHsm, SoftToken
 from trust.errors import SettingsError, UnavailableError
 from trust.keyuri import TokenUri
 from trust.names import SNAPSHOT, TIMESTAMP, Gun
+from trust.remotekeys import KEYS_PATH
 from trust.web.database import Database
 from trust.web.migrations import upgrade
 
@@ -160,6 +164,25 @@ def test_the_process_signs_with_many_threads_and_again_after_a_kill(process: Sig
         sign(101)
         assert PIN not in process.log.read_text()
         assert "Traceback" not in process.log.read_text()
+
+
+def test_a_request_whose_body_comes_late_is_waited_for(process: SignerProcess) -> None:
+    """The module leaves errors in OpenSSL's queue of its thread, where a TLS connection took them for its own."""
+    body = json.dumps({"gun": _GUN, "role": TIMESTAMP, "algorithm": "ecdsa"}).encode()
+    head = f"POST {KEYS_PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with (
+        process,
+        socket.create_connection(("127.0.0.1", process.port)) as plain,
+        process.client_context(process.client).wrap_socket(plain, server_hostname="localhost") as line,
+        line.makefile("rb") as answers,
+    ):
+        for _ in range(16):  # one after the other on one connection, which each of the threads gets in turn
+            line.sendall(head)
+            time.sleep(0.01)
+            line.sendall(body)
+            assert answers.readline() == b"HTTP/1.1 200 OK\r\n"
+            headers = dict(each.lower().split(b":", 1) for each in iter(answers.readline, b"\r\n"))
+            answers.read(int(headers[b"content-length"]))
 
 
 def test_a_signer_does_not_start_without_its_token(

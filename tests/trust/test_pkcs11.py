@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -63,6 +64,24 @@ def test_eight_threads_sign_thousands_of_times_and_make_keys_without_an_error(sh
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(work, range(2000)))
+
+
+def test_a_module_is_entered_by_a_thread_of_its_own(softhsm: SoftHsm) -> None:
+    """What OpenSSL remembers of the module's errors must not meet this thread's TLS connections."""
+    made = softhsm.token()
+    seen: list[threading.Thread] = []
+
+    def pin() -> str:
+        seen.append(threading.current_thread())
+        return PIN
+
+    for _ in range(3):
+        with ThreadPoolExecutor(1) as caller:
+            caller.submit(Token(MODULE, made.label, pin).generate, "whose thread", "ecdsa").result()
+    assert len(seen) == 3
+    assert len(set(seen)) == 1
+    assert seen[0] is not threading.current_thread()
+    assert seen[0].name.startswith("pkcs11")
 
 
 def test_two_tokens_and_two_openers_of_one_sign_side_by_side(softhsm: SoftHsm, shared: SoftToken) -> None:
