@@ -93,8 +93,9 @@ def hand_over(url: str, ca: Path | None) -> Blueprint:
         if request.content_length is not None:
             headers["Content-Length"] = str(request.content_length)
         has_body = request.content_length or "chunked" in request.headers.get("Transfer-Encoding", "")
-        try:
-            answer = pool.request(
+
+        def ask() -> urllib3.BaseHTTPResponse:
+            return pool.request(
                 request.method,
                 target,
                 headers=headers,
@@ -103,6 +104,14 @@ def hand_over(url: str, ca: Path | None) -> Blueprint:
                 redirect=False,
                 decode_content=False,
             )
+
+        try:
+            try:
+                answer = ask()
+            except urllib3.exceptions.ProtocolError:
+                if has_body:  # perhaps it was read, and it cannot be sent twice
+                    raise
+                answer = ask()  # on a kept connection that the notary server had closed meanwhile
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise UnavailableError("the notary server does not answer") from error
         passed = {name: answer.headers[name] for name in _ANSWER_HEADERS if name in answer.headers}

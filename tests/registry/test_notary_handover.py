@@ -400,11 +400,13 @@ class Upstream:
     Attributes:
         asked: request lines, headers and bodies.
         answer: the raw answer; the connection is closed after it.
+        drops: how many requests to come are not answered, but hung up on.
     """
 
     answer: bytes = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
     asked: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
     url: str = ""
+    drops: int = 0
 
 
 @pytest.fixture
@@ -423,6 +425,10 @@ def upstream() -> Iterator[Upstream]:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             while self.headers.get("Transfer-Encoding") == "chunked" and (size := int(self.rfile.readline(), 16)):
                 body += self.rfile.read(size + 2)[:-2]
+            if state.drops:
+                state.drops -= 1
+                self.close_connection = True
+                return
             state.asked.append((self.requestline, dict(self.headers), body))
             self.wfile.write(state.answer)
             self.close_connection = True
@@ -477,6 +483,18 @@ def test_only_headers_that_the_notary_server_needs_are_handed_on(upstream: Upstr
     assert (line, body) == (f"POST {tuf(GUN, '')} HTTP/1.1", b"body")
     ours = {"Host": upstream.url.removeprefix("http://"), "Accept-Encoding": "identity", "Content-Length": "4"}
     assert headers == needed | ours | {"X-Request-Id": answer.headers["X-Request-Id"]}
+
+
+def test_a_question_is_asked_again_where_the_notary_server_hung_up(upstream: Upstream) -> None:
+    """As it may on a kept connection; an upload is not sent twice."""
+    client = client_of(upstream.url)
+    for drops, status in ((1, 200), (2, 503)):
+        upstream.drops = drops
+        assert client.get(tuf(GUN, "root.json")).status_code == status
+    assert len(upstream.asked) == 1
+    upstream.drops = 1
+    assert client.post(tuf(GUN, ""), data=b"upload").status_code == 503
+    assert len(upstream.asked) == 1
 
 
 def test_the_requests_id_goes_with_it_if_it_is_one(upstream: Upstream) -> None:
