@@ -316,11 +316,7 @@ class Repository:
             assert create is not None
             next_ = self._begin(create, now, made)
         else:
-            next_ = Draft(
-                present.root.signed,
-                {role: meta.signed for role, meta in present.roles.items()},
-                {role: meta.signed for role, meta in present.unsigned.items()},
-            )
+            next_ = present.draft()
         try:
             for change in changes:
                 change.apply(next_)
