@@ -22,13 +22,12 @@ from tuf.api.metadata import Snapshot
 from server.models import TRAIL
 from server.online import Online
 from server.publish import publish_deeds
-from server.settings import PREFIX, Settings
+from server.settings import Settings
 from server.store import Store
 from trust.chain import check_root
 from trust.errors import InvalidError, NotFoundError, TrustError, UnavailableError
 from trust.metadata import parse_root, parse_snapshot
 from trust.names import ROOT, SNAPSHOT, TIMESTAMP, Gun, RoleName
-from trust.settings import load
 from trust.update import RefusedUpdateError
 from trust.web.caller import Who
 from trust.web.database import Database
@@ -81,22 +80,25 @@ def advance(database: Database, online: Online, gun: Gun, by: int, now: datetime
     return {role: version for role, (version, _) in files.items()}
 
 
-def main(arguments: Sequence[str], make_online: Callable[[Settings], Online]) -> int:
+def main(
+    arguments: Sequence[str], load: Callable[[Path | None], Settings], make_online: Callable[[Settings], Online]
+) -> int:
     """Run `troth-server advance`; returns its exit status.
 
     Args:
         arguments: those behind `advance`.
+        load: reads the settings, in whatever form the server itself takes them.
         make_online: gives what signs.
     """
     parser = argparse.ArgumentParser(
         prog=f"{NAME} advance", description="After a restore: skip versions that were seen before."
     )
-    parser.add_argument("--config", type=Path, metavar="FILE", help=f"settings in TOML; {PREFIX}_… overrides them")
+    parser.add_argument("--config", "-config", type=Path, metavar="FILE", help="as for the server itself")
     parser.add_argument("--by", type=int, default=1000, metavar="N", help="how many versions to skip; default 1000")
     parser.add_argument("guns", nargs="*", metavar="GUN", help="a collection; none: all")
     options = parser.parse_args(arguments)
     try:
-        settings = load(Settings, prefix=PREFIX, path=options.config)
+        settings = load(options.config)
         configure_logging("WARNING")
         if not 1 <= options.by <= settings.max_version_jump:
             raise InvalidError(f"--by must be from 1 to {settings.max_version_jump}")

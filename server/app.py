@@ -140,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments[:1] == ["audit"]:
         return auditcommand.main(NAME, TRAIL, arguments[1:], lambda path: _load(path)[0].database_url)
     if arguments[:1] == ["advance"]:
-        return advance.main(arguments[1:], lambda settings: Online(_signer(settings)))
+        return advance.main(arguments[1:], lambda path: _load(path)[0], lambda settings: Online(_signer(settings)))
     if arguments[:1] == ["serve"]:
         del arguments[0]
     parser = argparse.ArgumentParser(

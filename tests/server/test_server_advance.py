@@ -12,9 +12,11 @@ from notaryserver import NotaryServer
 from server import app
 from server.advance import advance, main
 from server.online import Online
+from server.settings import PREFIX, Settings
 from trust.errors import NotFoundError
 from trust.keystore import MemoryKeyStore
 from trust.names import SNAPSHOT, TIMESTAMP, Gun
+from trust.settings import load
 from trust.update import RefusedUpdateError
 
 GUN = Gun("localhost:5000/library/app")
@@ -58,6 +60,10 @@ def test_what_cannot_be_signed_is_left_as_it_is(server: NotaryServer) -> None:
     assert server.file(GUN, "timestamp").signed.version == 1
 
 
+def settings_in(path: Path | None) -> Settings:
+    return load(Settings, prefix=PREFIX, path=path)
+
+
 def test_the_command_goes_through_all_collections_and_says_what_it_could_not(
     server: NotaryServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -68,14 +74,14 @@ def test_the_command_goes_through_all_collections_and_says_what_it_could_not(
     config = tmp_path / "server.toml"
     config.write_text(f'database_url = "{server.settings.database_url}"\n')
     arguments = ["--config", str(config), "--by", "10"]
-    assert main(arguments, lambda _: Online(server.keys)) == 0
+    assert main(arguments, settings_in, lambda _: Online(server.keys)) == 0
     assert capsys.readouterr().out == f"{GUN}: snapshot 12, timestamp 12\n{other}: snapshot 12, timestamp 12\n"
-    assert main([*arguments, other, "never/seen"], lambda _: Online(server.keys)) == 1
+    assert main([*arguments, other, "never/seen"], settings_in, lambda _: Online(server.keys)) == 1
     captured = capsys.readouterr()
     assert captured.out == f"{other}: snapshot 23, timestamp 23\n"
     assert captured.err == "troth-server: never/seen: there is no collection never/seen\n"
     for by in ("0", "10001"):
-        assert main([*arguments[:2], "--by", by], lambda _: Online(server.keys)) == 1
+        assert main([*arguments[:2], "--by", by], settings_in, lambda _: Online(server.keys)) == 1
         assert "--by must be from 1 to 10000" in capsys.readouterr().err
     assert server.file(GUN, "timestamp").signed.version == 12
 
@@ -87,3 +93,14 @@ def test_without_a_signer_the_command_says_what_is_missing(
     config.write_text(f'database_url = "{server.settings.database_url}"\n')
     assert app.main(["advance", "--config", str(config)]) == 1
     assert capsys.readouterr().err.startswith("troth-server: signer_ca, signer_client_certificate")
+
+
+def test_the_command_takes_the_originals_configuration_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "server.json"
+    config.write_text('{"server": {"http_addr": ":4443"}, "trust_service": {"type": "remote"}}')
+    assert app.main(["advance", "--config", str(config)]) == 1
+    complaint = capsys.readouterr().err
+    assert "trust_service.hostname" in complaint
+    assert "TOML" not in complaint
