@@ -46,7 +46,6 @@ def create_base_app(name: str, *, not_found: type[TrustError] = NotFoundError) -
     def _begin() -> None:
         g.started = time.monotonic()
         g.tracing = tracing.enter(name, request.headers.get(tracing.HEADER, ""))
-        g.request_id = _facts().request_id
 
     @app.after_request
     def _finish(response: Response) -> Response:

@@ -13,6 +13,8 @@ from typing import cast
 
 from flask import g, has_request_context, request
 
+from trust.web import tracing
+
 # In brackets, and nobody's own name begins with one.
 OPERATOR = "(operator)"
 ANONYMOUS = "(anonymous)"
@@ -45,7 +47,8 @@ def caller() -> Who:
     if not has_request_context():
         return Who()
     name = g.get("actor") or peer_name(request.environ.get("gunicorn.socket")) or ""
-    return Who(name.lstrip("(") or ANONYMOUS, request.remote_addr or "", g.get("request_id", ""))
+    facts = tracing.current()
+    return Who(name.lstrip("(") or ANONYMOUS, request.remote_addr or "", facts.request_id if facts else "")
 
 
 def peer_name(connection: object) -> str | None:
