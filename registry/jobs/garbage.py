@@ -179,36 +179,30 @@ class Collector:
     def _contents(self, report: Report, before: datetime, dry_run: bool) -> Report:
         last = 0
         while True:
-            query = select(BlobRow.id).where(BlobRow.id > last, _is_idle(before)).order_by(BlobRow.id).limit(_BATCH)
+            query = select(BlobRow.id, BlobRow.size).where(BlobRow.id > last, _is_idle(before))
             held: list[ColumnElement[bool]] = [RepositoryBlobRow.blob_id == BlobRow.id]
             if dry_run:  # the links that would go do not count
                 held.append(RepositoryBlobRow.unused.is_(None) | (RepositoryBlobRow.unused >= before))
             with self._database.read() as session:
-                numbers = list(session.scalars(query.where(~exists().where(*held))))
-            if not numbers:
+                batch = session.execute(query.where(~exists().where(*held)).order_by(BlobRow.id).limit(_BATCH)).all()
+            if not batch:
                 return report
-            for number in numbers:
-                if dry_run:
-                    with self._database.read() as session:
-                        size: int | None = session.get_one(BlobRow, number).size
-                else:
-                    size = self._remove_content(number, before)
-                if size is not None:
+            for number, size in batch:
+                if dry_run or self._remove_content(number, before):
                     report = replace(report, contents=report.contents + 1, content_bytes=report.content_bytes + size)
-            last = numbers[-1]
+            last = batch[-1][0]
 
-    def _remove_content(self, number: int, before: datetime) -> int | None:
-        def work(session: Session) -> int | None:
+    def _remove_content(self, number: int, before: datetime) -> bool:
+        def work(session: Session) -> bool:
             row = session.scalar(select(BlobRow).where(BlobRow.id == number, _is_idle(before)).with_for_update())
             if row is None or session.scalar(
                 select(func.count()).select_from(RepositoryBlobRow).where(RepositoryBlobRow.blob_id == number)
             ):
-                return None
+                return False
             # While the row is locked: who brings the same content waits for us, and then finds that it is gone.
             self._storage.delete(row.sha256)
-            size = row.size
             session.delete(row)
-            return size
+            return True
 
         return self._database.transact(work)
 
