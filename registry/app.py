@@ -123,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = load(Settings, prefix=PREFIX, path=parsed.config)
         if parsed.command == "audit":
             return auditcommand.run(NAME, TRAIL, settings.database_url, parsed)
-        if {"handler", "trust_handler", "explain_handler", "job_handler"} & vars(parsed).keys():
+        if any(kind in parsed for kind in _HANDLERS):
             return _operate(settings, parsed)
         configure_logging(settings.log_level, form=settings.log_format, service=NAME)
         return _serve(settings)
@@ -148,13 +148,8 @@ def _operate(settings: Settings, parsed: argparse.Namespace) -> int:
         Sites(settings.hosts).check_repository(parsed.repository)
     database = Database(settings.database_url)
     upgrade(database, migrations)
-    if "handler" in parsed:
-        return int(parsed.handler(database, parsed))
-    if "job_handler" in parsed:
-        return int(parsed.job_handler(database, open_storage(settings), parsed))
-    if "explain_handler" in parsed:
-        return int(parsed.explain_handler(_explainer(settings, database), parsed))
-    return int(parsed.trust_handler(_policies(settings), database, parsed))
+    kind = next(kind for kind in _HANDLERS if kind in parsed)
+    return int(getattr(parsed, kind)(*_HANDLERS[kind](settings, database), parsed))
 
 
 def _explainer(settings: Settings, database: Database) -> Explainer:
@@ -163,6 +158,15 @@ def _explainer(settings: Settings, database: Database) -> Explainer:
         source = notary_source(settings.notary_url, settings.notary_ca, _issuer(settings))
     policies, trust_data = _policies(settings), TrustData(source, DatabaseCache(database))
     return Explainer(database, policies, Enforcer(database, policies, trust_data), trust_data)
+
+
+#: What each kind of command handler is given before the parsed arguments; made only for the one that runs.
+_HANDLERS: dict[str, Callable[[Settings, Database], tuple[object, ...]]] = {
+    "handler": lambda settings, database: (database,),
+    "trust_handler": lambda settings, database: (_policies(settings), database),
+    "explain_handler": lambda settings, database: (_explainer(settings, database),),
+    "job_handler": lambda settings, database: (database, open_storage(settings)),
+}
 
 
 def _serve(settings: Settings) -> int:
