@@ -94,7 +94,14 @@ def create_app(
     gate = Gate(Guard(_verifier(settings), settings.realm, settings.token_service, clock=clock), enforcer, sites)
     uploads = Uploads(database, storage, clock, max_bytes=settings.max_blob_bytes)
     TagViews(database, gate).expose(app)
-    ManifestViews(database, gate, policies, clock, settings.max_manifest_bytes).expose(app)
+    ManifestViews(
+        database,
+        gate,
+        policies,
+        clock,
+        max_bytes=settings.max_manifest_bytes,
+        sparse=settings.sparse_manifests,
+    ).expose(app)
     ReferrerViews(database, gate).expose(app)
     BlobViews(database, storage, gate, timedelta(seconds=settings.storage_link_seconds)).expose(app)
     UploadViews(database, uploads, gate, clock).expose(app)

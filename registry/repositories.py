@@ -6,7 +6,8 @@ A manifest is found by its sha256 or its sha512, whichever the client pushed it 
 
 The rules:
 * a manifest, what it names, and the tags it was pushed under are written in one transaction;
-* what a manifest needs must be in its repository by then; the subject alone may come later, or never;
+* what a manifest needs must be in its repository by then; the subject alone may come later, or never, and so may
+  all parts of a manifest that is put as a sparse one;
 * deleting a manifest deletes its tags; deleting a tag leaves the manifest;
 * every move of a tag leaves a line of history;
 * a tag that the caller wants kept is made, and then neither moved nor deleted.
@@ -106,6 +107,7 @@ def put_manifest(
     actor: str,
     now: datetime,
     keep: Keep = keep_none,
+    sparse: bool = False,
 ) -> StoredManifest:
     """Keep a manifest, what it names, and tags for it.
 
@@ -119,13 +121,19 @@ def put_manifest(
         actor: who does this, for the history.
         now: when.
         keep: which tags are not moved.
+        sparse: whether it is taken although parts of it are not there.
 
     Raises:
         MissingChildError: the repository does not hold something that the manifest needs.
         TagImmutableError: a tag that is kept stands for another manifest; nothing is written then.
     """
     repository_id = ensure_repository(session, repository)
-    _refuse_missing(session, repository_id, repository, manifest)
+    missing = _missing(session, repository_id, manifest)
+    if missing and not sparse:
+        raise MissingChildError(
+            f"{repository} lacks {len(missing)} of the parts that the manifest names, {missing[0]} among them",
+            detail={"missing": missing[:100]},
+        )
     sha256 = hashlib.sha256(data).hexdigest()
     fresh = ManifestRow(
         repository_id=repository_id,
@@ -235,15 +243,13 @@ def referrers(
     return [_value(row) for row in session.scalars(query.order_by(ManifestRow.sha256).limit(limit))]
 
 
-def _refuse_missing(session: Session, repository_id: int, repository: RepositoryName, manifest: Manifest) -> None:
+def _missing(session: Session, repository_id: int, manifest: Manifest) -> list[Digest]:
+    """What a manifest needs and its repository does not hold; the blobs that it holds, it goes on holding."""
     blobs, manifests = manifest.needed_blobs, manifest.needed_manifests
-    missing = sorted(blobs - held_blobs(session, repository_id, blobs))
-    missing += sorted(manifests - _held_manifests(session, repository_id, manifests))
-    if missing:
-        raise MissingChildError(
-            f"{repository} lacks {len(missing)} of the parts that the manifest names, {missing[0]} among them",
-            detail={"missing": missing[:100]},
-        )
+    return [
+        *sorted(blobs - held_blobs(session, repository_id, blobs)),
+        *sorted(manifests - _held_manifests(session, repository_id, manifests)),
+    ]
 
 
 def _held_manifests(session: Session, repository_id: int, digests: Iterable[Digest]) -> set[Digest]:

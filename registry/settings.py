@@ -79,6 +79,10 @@ class Settings:
     )
     max_manifest_bytes: int = field(default=4 << 20, metadata=_help("longest manifest that is taken"))
     max_blob_bytes: int = field(default=1 << 40, metadata=_help("longest blob that is taken"))
+    sparse_manifests: bool = field(
+        default=False,
+        metadata=_help("whether manifests are taken whose parts are not all there, as of mirrors of some platforms"),
+    )
     workers: int = field(default=2, metadata=_help("processes"))
     threads: int = field(default=8, metadata=_help("threads in each process"))
     log_level: str = field(default="INFO", metadata=_help("least important kind of log line to write"))

@@ -46,16 +46,25 @@ class ManifestViews:
         policies: which tags stay where they are.
         clock: tells the time.
         max_bytes: the longest manifest that is taken.
+        sparse: whether a manifest is taken although parts of it are not there.
     """
 
     def __init__(
-        self, database: Database, gate: Gate, policies: Policies, clock: Callable[[], datetime], max_bytes: int
+        self,
+        database: Database,
+        gate: Gate,
+        policies: Policies,
+        clock: Callable[[], datetime],
+        *,
+        max_bytes: int,
+        sparse: bool,
     ) -> None:
         self._database = database
         self._gate = gate
         self._policies = policies
         self._clock = clock
         self._max_bytes = max_bytes
+        self._sparse = sparse
         self._refusals = Refusals(TRAIL, database, clock)
 
     def expose(self, app: Flask) -> None:
@@ -117,6 +126,7 @@ class ManifestViews:
                 actor=grant.subject,
                 now=self._clock(),
                 keep=self._policies.of(session, repository).is_immutable,
+                sparse=self._sparse,
             )
         )
         response = bare(201)

@@ -259,6 +259,21 @@ def test_an_index_of_plain_content_covers_that_content(world: World) -> None:
     assert world.blob(APP, layer).status_code == 200
 
 
+def test_what_comes_after_a_signed_sparse_index_is_covered_by_it_and_nothing_else_is(tmp_path: Path) -> None:
+    world = World(tmp_path, sparse_manifests=True)
+    child = image_manifest(b"config", [b"layer"])
+    index = world.push_manifest(APP, index_manifest([child]), "1")
+    world.publish(APP, {"1": index})
+    assert world.manifest(APP, "1").status_code == 200
+    assert world.manifest(APP, digest_of(child)).status_code == 404
+    world.push_manifest(APP, child)
+    world.push_blob(APP, b"layer")
+    assert world.manifest(APP, digest_of(child)).status_code == 200
+    assert world.blob(APP, digest_of(b"layer")).status_code == 200
+    other = world.push_manifest(APP, image_manifest(b"config", [b"other layer"]))
+    assert denial(world.manifest(APP, other))["reason"] == "UNSIGNED"
+
+
 def test_e12_unsigned_content_cannot_be_mounted_away(world: World) -> None:
     """E12."""
     app = world.push_image(APP, "1")

@@ -135,6 +135,23 @@ def test_a_manifest_of_missing_parts_is_refused_and_they_are_named(site: Site) -
     assert (answer.status_code, code_of(answer)) == (400, "MANIFEST_BLOB_UNKNOWN")
 
 
+def test_a_sparse_manifest_is_taken_if_the_operator_says_so_and_its_parts_may_follow(tmp_path: Path) -> None:
+    # OCI distribution-spec, Push: a registry "MAY reject a manifest" whose parts are missing; ours need not.
+    site = Site(tmp_path, trust_mode="disabled", sparse_manifests=True)
+    here, later = site.push_image(APP, seed="amd64"), image_manifest(b"config", [b"layer"])
+    index = index_manifest([here.manifest, later])
+    assert site.put_manifest(APP, "1", index).status_code == 201
+    assert site.get(f"/v2/{APP}/manifests/1", site.pull(APP)).data == index
+    absent = site.get(f"/v2/{APP}/manifests/{digest_of(later)}", site.pull(APP))
+    assert (absent.status_code, code_of(absent)) == (404, "MANIFEST_UNKNOWN")
+    assert site.put_manifest(APP, digest_of(later), later).status_code == 201
+    assert site.get(f"/v2/{APP}/manifests/{digest_of(later)}", site.pull(APP)).data == later
+    layer = f"/v2/{APP}/blobs/{site.push_blob(APP, b'layer')}"
+    assert site.get(layer, site.pull(APP)).data == b"layer"
+    kept = site.send("DELETE", layer)
+    assert (kept.status_code, code_of(kept)) == (405, "UNSUPPORTED")  # the manifest names it, and was there before it
+
+
 def test_a_foreign_layer_need_not_be_pushed(site: Site) -> None:
     site.push_blob(APP, b"{}")
     foreign = descriptor(b"elsewhere", LAYER_TYPE, urls=["https://example.com/layer"])
