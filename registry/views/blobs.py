@@ -7,7 +7,7 @@ import re
 from datetime import timedelta
 from typing import IO, cast
 
-from flask import Flask, Response, request
+from flask import Flask, Response, after_this_request, request
 from werkzeug.wsgi import wrap_file
 
 from registry.blobs import StoredBlob, find_blob, release_blob, spare_blob
@@ -56,7 +56,7 @@ class BlobViews:
             self._spare(repository, digest)
         if request.if_none_match.contains(digest):
             return _headed(Response(status=304), digest)
-        part = byte_range(_wanted_range(digest), blob.size)
+        part = _wanted_part(digest, blob.size)
         if request.method == "GET" and (link := self._storage.link(blob.sha256, self._link_lifetime)):
             return _sent_on(link, digest)
         start, stop = part or (0, blob.size)
@@ -112,10 +112,21 @@ def byte_range(header: str, size: int) -> tuple[int, int] | None:
     return start, stop
 
 
-def _wanted_range(digest: Digest) -> str:
-    # RFC 9110 §13.1.5: a range of another content than the one we have is not wanted; of ours it always is.
-    condition = request.headers.get("If-Range")
-    return request.headers.get("Range", "") if condition in (None, f'"{digest}"') else ""
+def _wanted_part(digest: Digest, size: int) -> tuple[int, int] | None:
+    # RFC 9110 §14.2: a range is asked for by GET.  HEAD is 200 and the whole (OCI, "Checking if content exists").
+    # §13.1.5: a range of another content than the one we have is not wanted; of ours it always is.
+    if request.method != "GET" or request.headers.get("If-Range") not in (None, f'"{digest}"'):
+        return None
+    try:
+        return byte_range(request.headers.get("Range", ""), size)
+    except RangeInvalidError:
+
+        @after_this_request
+        def _tell_size(response: Response) -> Response:
+            response.headers["Content-Range"] = f"bytes */{size}"  # RFC 9110 §15.5.17
+            return response
+
+        raise
 
 
 def _sent_on(link: str, digest: Digest) -> Response:
