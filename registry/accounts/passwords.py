@@ -17,15 +17,17 @@ from trust.errors import InvalidError
 
 MIN_LENGTH = 8
 MAX_LENGTH = 1024
+# What a hash costs: OWASP's lowest setting for argon2id.  Docker sends the password for every token, in many threads
+# at once: 64 MiB each, the library's default, would let a stranger exhaust the memory.
+MEMORY_KIB = 19 * 1024
+PASSES = 2
 
 
 class Passwords:
     """Hashes and checks passwords."""
 
     def __init__(self) -> None:
-        # OWASP's lowest setting for argon2id.  Docker sends the password for every token, in many threads at once:
-        # 64 MiB each, the library's default, would let a stranger exhaust the memory.
-        self._hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
+        self._hasher = PasswordHasher(time_cost=PASSES, memory_cost=MEMORY_KIB, parallelism=1)
         # Not the hash of anything, so it costs nothing to make; to compare with it is the same work.
         salt, digest = (_base64(secrets.token_bytes(size)) for size in (16, self._hasher.hash_len))
         cost = f"m={self._hasher.memory_cost},t={self._hasher.time_cost},p={self._hasher.parallelism}"

@@ -6,11 +6,21 @@ from __future__ import annotations
 import time
 
 import pytest
-from argon2 import PasswordHasher, extract_parameters
+from argon2 import PasswordHasher, Type, extract_parameters
 from argon2.exceptions import VerifyMismatchError
 
 from registry.accounts.passwords import MAX_LENGTH, Passwords
 from trust.errors import InvalidError
+
+
+@pytest.fixture(scope="module", autouse=True)
+def passwords_cost_little() -> None:
+    """Here they cost what they cost everywhere."""
+
+
+def test_a_hash_costs_what_it_should() -> None:
+    found = extract_parameters(Passwords().hash("correct horse"))
+    assert (found.type, found.time_cost, found.memory_cost, found.parallelism) == (Type.ID, 2, 19 * 1024, 1)
 
 
 def test_a_password_matches_its_hash_only() -> None:
