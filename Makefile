@@ -25,7 +25,7 @@ up: $(VENV)/.services ## Run signer, notary server and registry until Ctrl-C, wi
 
 .PHONY: test
 test: $(VENV)/.test clients ## Run all tests, a file a process; ARGS="-k name" chooses some
-	@exec $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile $(ARGS)
+	@exec $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: fuzz
 fuzz: $(VENV)/.test ## Fuzz the parsers for an hour; SECONDS_EACH=60 is shorter
