@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -175,6 +177,19 @@ def test_a_service_that_is_up_to_date_waits_for_nobody(database: Database, datab
         other = Database(database_url)
         upgrade(other, server.migrations)
         other.dispose()
+
+
+def test_a_service_that_is_up_to_date_starts_without_alembic(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/a.db"
+    database = Database(url)
+    upgrade(database, registry.migrations)
+    database.dispose()
+    program = (
+        "import sys, registry.migrations; from registry.app import upgrade, Database\n"
+        f"upgrade(Database({url!r}), registry.migrations)\n"
+        "assert not {'alembic', 'mako'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 # Brought up to date.

@@ -16,7 +16,9 @@ may share one database.  A revision is given its operations, so nothing here is 
 The rules:
 * of several replicas that start at once, one migrates and the others wait: PostgreSQL and MariaDB are asked for a
   named lock, SQLite for its write lock;
-* a service that is up to date asks for no lock and needs no right to change tables;
+* a service that is up to date asks for no lock and needs no right to change tables; nor does it load Alembic, which
+  would be a good part of its start;
+* revisions follow each other in one line, and their files in the same order: `r0001.py`, `r0002.py`, …;
 * a database that is newer than the code is refused, never guessed at;
 * MariaDB commits after every change of a table, so a revision that was cut off is run again from its beginning there:
   each must pass over what is done already.  The first does so anyway, because it adopts: see `add_missing`.
@@ -27,20 +29,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from alembic.operations import Operations
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.script.revision import RevisionError
-from alembic.util.exc import CommandError
 from sqlalchemy import Column, Connection, Inspector, MetaData, Table, UniqueConstraint, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.types import TypeEngine
 
 from trust.errors import SettingsError, UnavailableError
 from trust.web.database import Database, cause
+
+if TYPE_CHECKING:
+    from alembic.operations import Operations
 
 #: Seconds that a replica waits for another's migration on MariaDB; the other databases have settings of their own.
 _PATIENCE = 600
@@ -57,23 +58,12 @@ def upgrade(database: Database, package: ModuleType) -> None:
         SettingsError: the database is newer than the code, or has a table that cannot be adopted.
         UnavailableError: the database cannot be reached or written.
     """
-    script = ScriptDirectory(package.__path__[0], version_locations=[package.__path__[0]])
-    name = version_table(package)
+    name, newest = version_table(package), _newest(package)
     try:
         with database.engine.connect().execution_options(troth_write=False) as connection:
-            if _context(connection, name, script).get_current_revision() == script.get_current_head():
+            if _current(connection, name) == [newest]:
                 return
-        with database.engine.connect() as connection:
-            connection.begin()
-            with _alone(connection, name):
-                context = _context(connection, name, script)
-                context.run_migrations(op=Operations(context))
-                connection.commit()  # before others are let in
-    except (CommandError, RevisionError) as error:
-        raise SettingsError(
-            f"the database is newer than this program, which knows its tables up to revision "
-            f"{script.get_current_head()}; use the version that was used before, or a later one"
-        ) from error
+        _migrate(database, package, name)
     except SQLAlchemyError as error:
         raise UnavailableError(f"the database cannot be used: {cause(error)}") from error
 
@@ -134,15 +124,38 @@ def _make_exact(op: Operations, column: Column[Any], found: TypeEngine[Any]) -> 
         op.alter_column(column.table.name, column.name, type_=column.type, existing_nullable=column.nullable)
 
 
-def _context(connection: Connection, name: str, script: ScriptDirectory) -> MigrationContext:
-    return MigrationContext.configure(
-        connection,
-        opts={
-            "version_table": name,
-            # As Alembic's own command does; it has no public name for it.
-            "fn": lambda revision, _context: script._upgrade_revs("head", revision),
-        },
-    )
+def _newest(package: ModuleType) -> str:
+    return max(path.stem for path in Path(package.__path__[0]).glob("r[0-9]*.py")).removeprefix("r")
+
+
+def _current(connection: Connection, name: str) -> list[str]:
+    if not inspect(connection).has_table(name):
+        return []
+    return list(connection.scalars(text(f"SELECT version_num FROM {name}")))  # noqa: S608  # a name of ours
+
+
+def _migrate(database: Database, package: ModuleType, name: str) -> None:
+    from alembic.operations import Operations
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+    from alembic.script.revision import RevisionError
+    from alembic.util.exc import CommandError
+
+    script = ScriptDirectory(package.__path__[0], version_locations=[package.__path__[0]])
+    # As Alembic's own command does it; it has no public name for that.
+    steps = {"version_table": name, "fn": lambda revision, _context: script._upgrade_revs("head", revision)}
+    try:
+        with database.engine.connect() as connection:
+            connection.begin()
+            with _alone(connection, name):
+                context = MigrationContext.configure(connection, opts=steps)
+                context.run_migrations(op=Operations(context))
+                connection.commit()  # before others are let in
+    except (CommandError, RevisionError) as error:
+        raise SettingsError(
+            f"the database is newer than this program, which knows its tables up to revision "
+            f"{script.get_current_head()}; use the version that was used before, or a later one"
+        ) from error
 
 
 @contextmanager
