@@ -81,7 +81,7 @@ class Settings:
     max_blob_bytes: int = field(default=1 << 40, metadata=_help("longest blob that is taken"))
     sparse_manifests: bool = field(
         default=False,
-        metadata=_help("whether manifests are taken whose parts are not all there, as of mirrors of some platforms"),
+        metadata=_help("whether manifests are taken before all of their parts, as partial mirrors push them"),
     )
     workers: int = field(default=2, metadata=_help("processes"))
     threads: int = field(default=8, metadata=_help("threads in each process"))
