@@ -11,7 +11,7 @@ changes something takes a method or a content type that a browser does not send 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from flask import Blueprint
@@ -19,11 +19,19 @@ from flask import Blueprint
 from registry.accounts.api import organisations, repositories, users
 from registry.accounts.api.operations import Api
 from registry.accounts.logins import Logins
+from registry.operations import Api as AnyApi
 from trust.tokens import Sites
 from trust.web.database import Database
 
 
-def create_api(database: Database, service: str, sites: Sites, *, clock: Callable[[], datetime]) -> Blueprint:
+def create_api(
+    database: Database,
+    service: str,
+    sites: Sites,
+    *,
+    clock: Callable[[], datetime],
+    wings: Iterable[Callable[[AnyApi], None]] = (),
+) -> Blueprint:
     """Make the blueprint that answers below `/api/v1`.
 
     Args:
@@ -31,9 +39,12 @@ def create_api(database: Database, service: str, sites: Sites, *, clock: Callabl
         service: the service that logins are for.
         sites: our host names.
         clock: tells the time.
+        wings: each declares operations of its own (`registry.operations`).
     """
     api = Api(database, Logins(database, service), clock, f'Basic realm="{service}"')
     users.declare(api)
     organisations.declare(api)
     repositories.declare(api, sites)
+    for declare in wings:
+        declare(api)
     return api.blueprint()

@@ -7,9 +7,10 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
-from registry.accounts.api.schemas import PARAMETERS, SCHEMAS, ref
+from registry.operations import Schema, ref
 
-_VARIABLE = re.compile(r"\{(\w+)\}")
+#: A variable in a path.
+VARIABLE = re.compile(r"\{(\w+)\}")
 _ERRORS = {
     400: "the request is malformed",
     401: "not logged in, or the login is wrong",
@@ -39,11 +40,13 @@ class Described(Protocol):
     def query(self) -> Mapping[str, Mapping[str, Any]]: ...
 
 
-def describe(operations: Iterable[Described]) -> dict[str, Any]:
-    """The document about `operations`."""
+def describe(
+    operations: Iterable[Described], schemas: Mapping[str, Schema], parameters: Mapping[str, Schema]
+) -> dict[str, Any]:
+    """The document about `operations`, with the schemas that they use, and those of their paths' variables."""
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
-        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, parameters)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -60,18 +63,18 @@ def describe(operations: Iterable[Described]) -> dict[str, Any]:
             "securitySchemes": {
                 "login": {"type": "http", "scheme": "basic", "description": "a password or an access token"}
             },
-            "schemas": dict(SCHEMAS),
+            "schemas": dict(schemas),
         },
     }
 
 
-def _operation(operation: Described) -> dict[str, Any]:
-    variables = _VARIABLE.findall(operation.path)
+def _operation(operation: Described, parameters: Mapping[str, Schema]) -> dict[str, Any]:
+    variables = VARIABLE.findall(operation.path)
     described: dict[str, Any] = {
         "summary": operation.summary,
         "operationId": _identifier(operation),
         "parameters": [
-            {"name": name, "in": "path", "required": True, "schema": PARAMETERS[name]} for name in variables
+            {"name": name, "in": "path", "required": True, "schema": parameters[name]} for name in variables
         ]
         + [
             {"name": name, "in": "query", "required": "default" not in schema, "schema": schema}

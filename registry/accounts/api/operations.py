@@ -23,12 +23,13 @@ from typing import Any
 from flask import Blueprint, Response, g, request
 from jsonschema import Draft202012Validator
 
-from registry.accounts.api.document import describe
-from registry.accounts.api.schemas import PARAMETERS, SCHEMAS, ref
+from registry.accounts.api.document import VARIABLE, describe
+from registry.accounts.api.schemas import PARAMETERS, SCHEMAS
 from registry.accounts.basic import basic_login
 from registry.accounts.changes import refusals
 from registry.accounts.logins import WINDOW_SECONDS, LoginError, Logins
 from registry.accounts.policy import Account, Level
+from registry.operations import Schema, View, ref
 from trust.errors import DeniedError, InvalidError, NotFoundError
 from trust.web import tracing
 from trust.web.audit import Deed
@@ -36,9 +37,6 @@ from trust.web.database import Database
 
 #: A body names a few things.
 MAX_BODY_BYTES = 32 * 1024
-
-#: A status, what to send as JSON, and headers if there are any.
-Answer = tuple[int, object] | tuple[int, object, Mapping[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +59,11 @@ class Call:
     body: Mapping[str, Any]
     query: Mapping[str, str]
 
+    @property
+    def caller(self) -> str:
+        """The name of who calls."""
+        return self.account.name
+
     def require_administrator(self) -> None:
         """Let administrators alone go on.
 
@@ -80,12 +83,9 @@ class Call:
             raise denied("the password itself", f"an access token with the scope {self.account.limit}")
 
 
-View = Callable[..., Answer]
-
-
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation, as it is documented; `body` and the values of `answers` are names in `SCHEMAS`."""
+    """One operation, as it is documented; `body` and the values of `answers` are names of schemas."""
 
     method: str
     path: str
@@ -112,6 +112,15 @@ class Api:
         self._challenge = challenge
         self._views = Blueprint("api", __name__, url_prefix="/api/v1")
         self._operations: list[Operation] = []
+        self._schemas = dict(SCHEMAS)
+        self._parameters = dict(PARAMETERS)
+
+    def add_schemas(self, schemas: Mapping[str, Schema], parameters: Mapping[str, Schema]) -> None:
+        """Add schemas by name, and those of the variables in paths; before the operations that use them."""
+        assert not schemas.keys() & self._schemas.keys()
+        assert not parameters.keys() & self._parameters.keys()
+        self._schemas |= schemas
+        self._parameters |= parameters
 
     def operation(
         self,
@@ -127,7 +136,7 @@ class Api:
 
         Args:
             method: of HTTP.
-            path: with its variables, which are names in `PARAMETERS`, in braces.
+            path: with its variables, whose schemas are known, in braces.
             summary: what it does, in a few words.
             answers: for each status of success the name of its schema, or None for an empty answer.
             body: the name of the schema of what is sent, if something is.
@@ -161,11 +170,12 @@ class Api:
     @cached_property
     def _document(self) -> str:
         """Made when it is first asked for, which few do; it took a sixth of the time that an app takes to make."""
-        return json.dumps(describe(self._operations), indent=1)
+        return json.dumps(describe(self._operations, self._schemas, self._parameters), indent=1)
 
     def _serve(self, operation: Operation, view: View) -> None:
-        validator = _validator(ref(operation.body)) if operation.body else None
+        validator = self._validator(ref(operation.body)) if operation.body else None
         changes, called = operation.method != "GET", {"method": operation.method}
+        names = {name: self._validator(self._parameters[name]) for name in VARIABLE.findall(operation.path)}
         rule = operation.path.replace("{repository}", "<path:repository>").replace("{", "<").replace("}", ">")
 
         def answer(**variables: str) -> Response:
@@ -183,7 +193,7 @@ class Api:
                     raise InvalidError(f"there is no query parameter {min(strange)[:80]!r}")
                 body = _body(validator) if validator else {}
                 call = Call(self._database, login.account, login.proof is not None, now, body, request.args)
-                parsed = {name: _variable(name, text) for name, text in variables.items()}
+                parsed = {name: _variable(name, text, names[name]) for name, text in variables.items()}
                 status, value, *headers = view(call, **parsed)
             except DeniedError:
                 if not changes:
@@ -201,16 +211,15 @@ class Api:
             provide_automatic_options=False,
         )
 
+    def _validator(self, schema: Schema) -> Draft202012Validator:
+        return Draft202012Validator({**schema, "components": {"schemas": self._schemas}})
+
 
 def denied(asked: str, given: str) -> DeniedError:
     """The refusal of a caller who is known."""
     return DeniedError(
         f"this needs more rights: asked for {asked}, given {given}", detail={"asked": asked, "given": given}
     )
-
-
-def _validator(schema: Mapping[str, Any]) -> Draft202012Validator:
-    return Draft202012Validator({**schema, "components": {"schemas": SCHEMAS}})
 
 
 def _body(validator: Draft202012Validator) -> Mapping[str, Any]:
@@ -231,14 +240,12 @@ def _body(validator: Draft202012Validator) -> Mapping[str, Any]:
     return body
 
 
-_VARIABLES = {name: _validator(schema) for name, schema in PARAMETERS.items()}
-
-
-def _variable(name: str, text: str) -> str | int:
+def _variable(name: str, text: str, validator: Draft202012Validator) -> str | int:
     value: str | int = text
-    if name == "token" and text.isascii() and text.isdecimal() and len(text) < 11:
+    is_number = validator.schema.get("type") == "integer"
+    if is_number and text.isascii() and text.isdecimal() and len(text) < 11:
         value = int(text)
-    if not _VARIABLES[name].is_valid(value):
+    if not validator.is_valid(value):
         raise NotFoundError(f"there is no such {name}")
     return value
 

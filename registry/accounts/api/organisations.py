@@ -7,7 +7,7 @@ one of its teams sees them all.  To anybody else it is not there.
 
 from __future__ import annotations
 
-from registry.accounts.api.operations import Answer, Api, Call, denied
+from registry.accounts.api.operations import Api, Call, denied
 from registry.accounts.api.users import grants
 from registry.accounts.organisations import (
     ListedTeam,
@@ -23,6 +23,7 @@ from registry.accounts.organisations import (
     remove_team,
     standing,
 )
+from registry.operations import Answer
 from trust.errors import NotFoundError
 
 _TEAM = "/organisations/{organisation}/teams/{team}"

@@ -10,8 +10,7 @@ from __future__ import annotations
 from urllib.parse import urlencode
 
 from registry.accounts.admin import grant
-from registry.accounts.api.operations import Answer, Api, Call, denied
-from registry.accounts.api.schemas import ref
+from registry.accounts.api.operations import Api, Call, denied
 from registry.accounts.organisations import TeamName, grant_team
 from registry.accounts.ownership import (
     assign_namespace,
@@ -23,6 +22,7 @@ from registry.accounts.ownership import (
 )
 from registry.accounts.policy import Level, Place
 from registry.accounts.rights import level_at, list_readable
+from registry.operations import Answer, ref
 from registry.repositories import exists_repository
 from trust.errors import InvalidError, NotFoundError
 from trust.names import RepositoryName

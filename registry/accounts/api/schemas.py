@@ -8,30 +8,15 @@ are used: a schema is for people and machines that write clients, not the only g
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from registry.accounts.accesstokens import MAX_DAYS, MAX_DESCRIPTION
 from registry.accounts.passwords import MAX_LENGTH, MIN_LENGTH
 from registry.accounts.policy import MAX_NAMESPACE, Level
-
-Schema = Mapping[str, Any]
+from registry.operations import Schema, ref
+from registry.operations import object_schema as _object
 
 _LEVELS = [level.value for level in Level]
 _PART = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*"
-
-
-def ref(name: str) -> Schema:
-    """Refer to one of `SCHEMAS`."""
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def _object(optional: Mapping[str, Schema] | None = None, /, **required: Schema) -> Schema:
-    return {
-        "type": "object",
-        "properties": {**required, **(optional or {})},
-        "required": list(required),
-        "additionalProperties": False,
-    }
 
 
 def _list(name: str) -> Schema:

@@ -11,9 +11,10 @@ from datetime import datetime
 
 from registry.accounts.accesstokens import Token, add_token, list_tokens, revoke_token
 from registry.accounts.admin import Listed, add_user, list_users, remove_user, set_password
-from registry.accounts.api.operations import Answer, Api, Call
+from registry.accounts.api.operations import Api, Call
 from registry.accounts.organisations import list_organisations
 from registry.accounts.policy import Level
+from registry.operations import Answer
 from trust.errors import NotFoundError
 
 
