@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Event
 
 from flask import Flask, Response
 
@@ -22,6 +23,7 @@ from registry.accounts import commands as accounts
 from registry.accounts.admin import ensure_admin
 from registry.accounts.api import create_api
 from registry.accounts.garant import create_garant
+from registry.background import Background, Task
 from registry.enforce import Enforcer
 from registry.errors import NameUnknownError
 from registry.explain import Explainer
@@ -52,6 +54,7 @@ from trust.tokens import Issuer, Sites, Verifier
 from trust.web import auditcommand
 from trust.web.app import create_base_app
 from trust.web.bearer import Guard
+from trust.web.companion import live
 from trust.web.database import Database
 from trust.web.migrations import upgrade
 from trust.web.run import Tls, check_tls, complain, configure_logging, run
@@ -133,6 +136,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if any(kind in parsed for kind in _HANDLERS):
             return _operate(settings, parsed)
         configure_logging(settings.log_level, form=settings.log_format, service=NAME)
+        if parsed.command == "work":
+            live(lambda stop: work(settings, stop))
+            return 0
         return _serve(settings)
     except TrustError as error:
         return complain(NAME, error)
@@ -143,6 +149,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", type=Path, metavar="FILE", help="settings in TOML; the environment wins over it")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands.add_parser("serve", help="serve until SIGTERM (this is done without a command, too)")
+    commands.add_parser("work", help="do the background work alone, until SIGTERM (serve does it, too)")
     accounts.add_commands(commands)
     trust_commands.add_commands(commands)
     auditcommand.add_options(commands.add_parser("audit", help="print or verify the audit trail"))
@@ -195,8 +202,24 @@ def _serve(settings: Settings) -> int:
         workers=settings.workers,
         threads=settings.threads,
         metrics_listen=settings.metrics_listen,
+        companion=(lambda stop: work(settings, stop)) if settings.background else None,
     )
     return 0
+
+
+def work(settings: Settings, stop: Event) -> None:
+    """Do what the registry does without being asked, until `stop` is set; in a process of its own."""
+    database = Database(settings.database_url)
+    try:
+        upgrade(database, migrations)
+        Background(_tasks(settings, database)).run(stop)
+    finally:
+        database.dispose()
+
+
+def _tasks(settings: Settings, database: Database) -> list[Task]:
+    """The background work; whoever adds to it reads `registry.background` first."""
+    return []
 
 
 def _policies(settings: Settings) -> Policies:

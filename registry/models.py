@@ -140,6 +140,8 @@ class ManifestRow(Base):
     size: Mapped[int] = mapped_column(BigInteger)
     created: Mapped[datetime] = mapped_column(Moment)
     data: Mapped[bytes] = mapped_column(bytes_of_any_length(), deferred=True)
+    #: since when the garbage collector has found nothing that needs it
+    unused: Mapped[datetime | None] = mapped_column(Moment)
 
 
 class ManifestEdgeRow(Base):

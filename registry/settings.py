@@ -85,6 +85,10 @@ class Settings:
     )
     workers: int = field(default=2, metadata=_help("processes"))
     threads: int = field(default=8, metadata=_help("threads in each process"))
+    background: bool = field(
+        default=True,
+        metadata=_help("whether `serve` also does the background work, such as jobs, in one process more"),
+    )
     log_level: str = field(default="INFO", metadata=_help("least important kind of log line to write"))
     log_format: str = field(default="text", metadata=_help("form of log lines: text or json"))
     metrics_listen: str | None = field(

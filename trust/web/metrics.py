@@ -37,6 +37,9 @@ REGISTRY = CollectorRegistry()
 #: Where an app keeps the collectors that are scraped beside the counters, among its extensions.
 COLLECTORS = "troth.collectors"
 
+#: The seat of the process beside the workers (`trust.web.companion`).
+COMPANION = "companion"
+
 _FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # by this name the library finds it
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "GRPC"})
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -159,7 +162,7 @@ def shared_folder() -> Path | None:
     return _folder
 
 
-def take_seat(seat: int) -> None:
+def take_seat(seat: int | str) -> None:
     """Count in the files of this seat; in a worker, after the fork."""
     global _seat
     _seat = seat
@@ -169,7 +172,7 @@ def take_seat(seat: int) -> None:
                 made.labels(*labels)
 
 
-def leave_seat(seat: int) -> None:
+def leave_seat(seat: int | str) -> None:
     """The worker of this seat has died: what it was at is over, what it counted stays."""
     if _folder is not None:
         mark_process_dead(seat, str(_folder))  # type: ignore[no-untyped-call]

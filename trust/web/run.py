@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from flask import Flask
@@ -25,6 +26,7 @@ from gunicorn.app.base import BaseApplication
 
 from trust.errors import SettingsError, TrustError
 from trust.web import metrics
+from trust.web.companion import Companion, MasterWithCompanion, Work
 from trust.web.logs import JsonFormatter, ServerLogger, TextFormatter
 from trust.web.scrape import Listener
 from trust.web.verbosity import Master
@@ -53,6 +55,7 @@ def run(
     threads: int = 8,
     timeout: int = 120,
     metrics_listen: str | None = None,
+    companion: Work | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; SIGUSR1 and SIGUSR2 make it log more and less.
 
@@ -67,6 +70,7 @@ def run(
         threads: threads in each.
         timeout: seconds after which a worker that shows no life is replaced.
         metrics_listen: `host:port` where metrics are given out, to everybody who can reach it; None: nowhere.
+        companion: what a process beside the workers does (`trust.web.companion`); None: there is none.
 
     Raises:
         SettingsError: an address, the certificate or the key cannot be used.  A service never falls back to plain
@@ -105,7 +109,7 @@ def run(
         if tls.client_ca is not None:
             options |= {"ca_certs": str(tls.client_ca), "cert_reqs": ssl.CERT_REQUIRED}
     if metrics_listen is None:
-        _Server(factory, options).run()
+        _Server(factory, options, companion).run()
         return
     listener = Listener(metrics_listen)
     try:
@@ -114,7 +118,8 @@ def run(
         raise SettingsError(f"metrics_listen: no folder can be made to count in: {error}") from error
     try:
         metrics.share(folder)
-        _Server(factory, options | _observed(name, listener)).run()
+        counting = None if companion is None else _counting(companion, listener)
+        _Server(factory, options | _observed(name, listener), counting).run()
     finally:
         if os.getpid() == master:  # workers leave through here, too
             shutil.rmtree(folder, ignore_errors=True)
@@ -145,6 +150,18 @@ def _observed(name: str, listener: Listener) -> dict[str, Any]:
         "pre_request": lambda _worker, _request: metrics.begun(name),
         "post_request": lambda _worker, _request, _environ, _response: metrics.ended(name),
     }
+
+
+def _counting(companion: Work, listener: Listener) -> Work:
+    """The companion, counting with the workers; it does not answer scrapes."""
+
+    def work(stop: Event) -> None:
+        listener.close()
+        metrics.leave_seat(metrics.COMPANION)
+        metrics.take_seat(metrics.COMPANION)
+        companion(stop)
+
+    return work
 
 
 def check_tls(tls: Tls) -> None:
@@ -208,8 +225,9 @@ def _context(config: Any, default: Callable[[], ssl.SSLContext]) -> ssl.SSLConte
 
 
 class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
-    def __init__(self, factory: Callable[[], Flask], options: dict[str, Any]) -> None:
+    def __init__(self, factory: Callable[[], Flask], options: dict[str, Any], companion: Work | None) -> None:
         self._factory = factory
+        self._companion = companion
         self._options = options
         super().__init__()
 
@@ -223,6 +241,9 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
 
     def run(self) -> None:
         try:
-            Master(self).run()
+            if self._companion is None:
+                Master(self).run()
+            else:
+                MasterWithCompanion(self, Companion(self._companion)).run()
         except RuntimeError as error:  # as gunicorn does
             raise SystemExit(f"{self._options['proc_name']}: {error}") from error

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The process beside gunicorn's workers: watched over by the master, and gone when the master is."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import re
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from threading import Event
+
+from trust.web import companion
+from trust.web.app import create_base_app
+from trust.web.run import configure_logging, run
+
+
+def _serve(folder: Path, port: int, fails: bool) -> None:
+    os.dup2(os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
+    configure_logging("info")
+    companion.PAUSES = (0.1, 60.0)
+
+    def work(stop: Event) -> None:
+        with (folder / "begun").open("a") as begun:
+            begun.write(f"{os.getpid()}\n")
+        if fails:
+            raise RuntimeError("no good")
+        stop.wait()
+        (folder / "ended").write_text(str(os.getpid()))
+
+    listen = f"127.0.0.1:{port}"
+    run("test", lambda: create_base_app("test"), listen=listen, tls=None, workers=1, companion=work)
+
+
+@contextlib.contextmanager
+def _service(folder: Path, *, fails: bool = False) -> Iterator[multiprocessing.process.BaseProcess]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = multiprocessing.get_context("spawn").Process(target=_serve, args=(folder, port, fails))
+    process.start()
+    try:
+        _eventually(lambda: _begun(folder) != [])
+        yield process
+    finally:
+        process.terminate()
+        process.join(30)
+
+
+def _begun(folder: Path) -> list[int]:
+    path = folder / "begun"
+    return [int(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def _eventually(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+
+
+def test_a_companion_that_died_is_started_anew_and_ends_with_the_service(tmp_path: Path) -> None:
+    with _service(tmp_path) as service:
+        os.kill(_begun(tmp_path)[0], signal.SIGKILL)
+        _eventually(lambda: len(_begun(tmp_path)) == 2)
+    second = _begun(tmp_path)[1]
+    assert service.exitcode == 0
+    assert (tmp_path / "ended").read_text() == str(second)
+    assert not _lives(second)
+
+
+def test_a_companion_does_not_outlive_a_master_that_was_killed(tmp_path: Path) -> None:
+    with _service(tmp_path) as service:
+        assert service.pid is not None
+        os.kill(service.pid, signal.SIGKILL)
+        (pid,) = _begun(tmp_path)
+        _eventually(lambda: not _lives(pid))
+    assert (tmp_path / "ended").read_text() == str(pid)  # it was told, and came to its end
+
+
+def test_a_companion_that_fails_is_logged_and_tried_again_ever_more_rarely(tmp_path: Path) -> None:
+    with _service(tmp_path, fails=True) as service:
+        _eventually(lambda: len(_begun(tmp_path)) >= 3)
+    log = (tmp_path / "log").read_text()
+    assert service.exitcode == 0  # the service goes on without
+    assert "RuntimeError: no good" in log
+    pauses = [float(pause) for pause in re.findall(r"ended \(status 256\); another begins in ([0-9.]+)s", log)]
+    assert pauses[:2] == [0.1, 0.2]
