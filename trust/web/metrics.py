@@ -4,8 +4,8 @@
     PUBLISHED = counter("troth_published_versions", "versions stored", service="troth-server", role=ROLES)
     PUBLISHED.labels("root").inc()
 
-Every metric is made by `counter` or `gauge`, at the top of the module that knows the fact; the reference page is
-made from `FAMILIES`.  Labels are bounded: a route is a template and never a path, a method that HTTP does not know
+Every metric is made by `counter`, `latest` or `gauge`, at the top of the module that knows the fact; the reference
+page is made from `FAMILIES`.  Labels are bounded: a route is a template and never a path, a method that HTTP does not know
 is "other".  The label values that are known beforehand begin at zero, so that the first event is an increase.
 
 A service's worker processes share one folder (`share`, docs/decisions/0017-metrics.md): each counts in files of its
@@ -94,6 +94,13 @@ def gauge(name: str, meaning: str, *, service: str = "", **labels: Sequence[str]
     family = Family(name, "gauge", meaning, labels, service)
     FAMILIES.append(family)
     return family
+
+
+def latest(name: str, meaning: str, *, service: str = "", **labels: Sequence[str]) -> Gauge:
+    """A value that is set now and then; of several processes the one that set it last counts.  As `counter`."""
+    made = Gauge(name, meaning, list(labels), registry=REGISTRY, multiprocess_mode="mostrecent")
+    _add(Family(name, "gauge", meaning, labels, service), made)
+    return made
 
 
 def _add(family: Family, made: Counter | Gauge | Histogram) -> None:
