@@ -27,7 +27,12 @@ from registry.background import Background, Task
 from registry.enforce import Enforcer
 from registry.errors import NameUnknownError
 from registry.explain import Explainer
+from registry.jobs import api as jobs_api
 from registry.jobs import commands as job_commands
+from registry.jobs.catalogue import make_kinds
+from registry.jobs.trust import Parts
+from registry.jobs.worker import Worker
+from registry.leases import Leases
 from registry.models import TRAIL
 from registry.notary import hand_over
 from registry.notary import source as notary_source
@@ -111,7 +116,9 @@ def create_app(
     ExplainViews(gate, Explainer(database, policies, enforcer, trust_data)).expose(app)
     if issuer is not None:
         app.register_blueprint(create_garant(database, issuer, sites, clock=clock))
-        app.register_blueprint(create_api(database, issuer.service, sites, clock=clock))
+        kinds = make_kinds(Parts(database, storage, policies, trust_data, clock))
+        wings = [lambda api: jobs_api.declare(api, database, kinds, clock)]
+        app.register_blueprint(create_api(database, issuer.service, sites, clock=clock, wings=wings))
     if settings.notary_url is not None:
         app.register_blueprint(hand_over(settings.notary_url, settings.notary_ca))
 
@@ -167,10 +174,7 @@ def _operate(settings: Settings, parsed: argparse.Namespace) -> int:
 
 
 def _explainer(settings: Settings, database: Database) -> Explainer:
-    source = None
-    if settings.notary_url is not None:
-        source = notary_source(settings.notary_url, settings.notary_ca, _issuer(settings))
-    policies, trust_data = _policies(settings), TrustData(source, DatabaseCache(database))
+    policies, trust_data = _policies(settings), _trust_data(settings, database)
     return Explainer(database, policies, Enforcer(database, policies, trust_data), trust_data)
 
 
@@ -179,7 +183,8 @@ _HANDLERS: dict[str, Callable[[Settings, Database], tuple[object, ...]]] = {
     "handler": lambda settings, database: (database,),
     "trust_handler": lambda settings, database: (_policies(settings), database),
     "explain_handler": lambda settings, database: (_explainer(settings, database),),
-    "job_handler": lambda settings, database: (database, open_storage(settings)),
+    "gc_handler": lambda settings, database: (_parts(settings, database),),
+    "job_handler": lambda settings, database: (_job_worker(settings, database),),
 }
 
 
@@ -219,7 +224,24 @@ def work(settings: Settings, stop: Event) -> None:
 
 def _tasks(settings: Settings, database: Database) -> list[Task]:
     """The background work; whoever adds to it reads `registry.background` first."""
-    return []
+    return _job_worker(settings, database).tasks()
+
+
+def _parts(settings: Settings, database: Database) -> Parts:
+    policies, trust_data = _policies(settings), _trust_data(settings, database)
+    return Parts(database, open_storage(settings), policies, trust_data, lambda: datetime.now(UTC))
+
+
+def _trust_data(settings: Settings, database: Database) -> TrustData:
+    source = None
+    if settings.notary_url is not None:
+        source = notary_source(settings.notary_url, settings.notary_ca, _issuer(settings))
+    return TrustData(source, DatabaseCache(database))
+
+
+def _job_worker(settings: Settings, database: Database) -> Worker:
+    parts = _parts(settings, database)
+    return Worker(database, make_kinds(parts), Leases(database, parts.clock), parts.clock)
 
 
 def _policies(settings: Settings) -> Policies:

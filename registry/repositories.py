@@ -45,7 +45,7 @@ class StoredManifest:
     """A manifest of a repository, without its bytes.
 
     `digest` is what its first pusher called it; `sha256` and `sha512` are hex digits; `artifact_type` and `subject`
-    are as in `manifests.Manifest`.
+    are as in `manifests.Manifest`; `is_unused`: whether the garbage collector has found nothing that needs it.
     """
 
     digest: Digest
@@ -55,6 +55,7 @@ class StoredManifest:
     artifact_type: str | None
     subject: Digest | None
     size: int
+    is_unused: bool = False
 
     @property
     def digests(self) -> frozenset[Digest]:
@@ -94,6 +95,14 @@ def find_manifest(session: Session, repository: RepositoryName, digest: Digest) 
 def read_manifest(session: Session, repository: RepositoryName, digest: Digest) -> bytes | None:
     """The bytes of a manifest, as they were pushed."""
     return session.scalar(_manifest(repository, digest).with_only_columns(ManifestRow.data))
+
+
+def spare_manifest(session: Session, repository: RepositoryName, digest: Digest) -> bool:
+    """Tell the garbage collector that somebody counts on a manifest; returns whether it is there."""
+    row = session.scalar(_manifest(repository, digest).with_for_update(of=ManifestRow))
+    if row is not None:
+        row.unused = None
+    return row is not None
 
 
 def put_manifest(
@@ -150,6 +159,9 @@ def put_manifest(
     # Locked, so that nobody deletes it before its tags are there.
     find = select(ManifestRow).where(ManifestRow.repository_id == repository_id, ManifestRow.sha256 == sha256)
     row = insert_or_find(session, fresh, find.with_for_update())
+    row.unused = None
+    if manifest.subject:
+        spare_manifest(session, repository, manifest.subject.digest)
     if row is fresh:
         session.add_all(
             ManifestEdgeRow(
@@ -262,7 +274,10 @@ def _held_manifests(session: Session, repository_id: int, digests: Iterable[Dige
             ManifestRow.repository_id == repository_id,
             ManifestRow.sha256.in_(short) | ManifestRow.sha512.in_(long),
         )
-        for row in session.scalars(query):
+        # Locked: the garbage collector waits for us, or we find them gone.
+        for row in session.scalars(query.with_for_update(read=True)):
+            if row.unused is not None:
+                row.unused = None
             found |= _value(row).digests
     return found
 
@@ -347,4 +362,5 @@ def _value(row: ManifestRow) -> StoredManifest:
         artifact_type=row.artifact_type,
         subject=None if row.subject is None else Digest(row.subject),
         size=row.size,
+        is_unused=row.unused is not None,
     )

@@ -48,6 +48,11 @@ class TrustData:
         self._readers: OrderedDict[tuple[object, ...], Reader] = OrderedDict()
         self._lock = Lock()
 
+    @property
+    def has_source(self) -> bool:
+        """Whether there is a notary server: where there is none, nothing can be signed."""
+        return self._source is not None
+
     def of(self, gun: Gun, policy: Policy) -> Collection:
         """The collection as it is now, with the roles that count.
 

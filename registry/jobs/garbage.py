@@ -90,12 +90,20 @@ class Collector:
         database: the registry's.
         storage: where the content is.
         clock: tells the time.
+        check: called now and then; what it raises ends the run there.
     """
 
-    def __init__(self, database: Database, storage: Storage, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        storage: Storage,
+        clock: Callable[[], datetime],
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
         self._database = database
         self._storage = storage
         self._clock = clock
+        self._check = check
 
     def collect(self, *, grace: timedelta, upload_grace: timedelta, dry_run: bool = False) -> Report:
         """Run once.
@@ -153,6 +161,7 @@ class Collector:
                 batch = [_Link(*row) for row in session.execute(query.where(later).limit(_BATCH))]
             if not batch:
                 return
+            self._check()
             yield batch
             last = batch[-1].repository_id, batch[-1].blob_id
 
@@ -187,6 +196,7 @@ class Collector:
                 batch = session.execute(query.where(~exists().where(*held)).order_by(BlobRow.id).limit(_BATCH)).all()
             if not batch:
                 return report
+            self._check()
             for number, size in batch:
                 if dry_run or self._remove_content(number, before):
                     report = replace(report, contents=report.contents + 1, content_bytes=report.content_bytes + size)
@@ -210,6 +220,7 @@ class Collector:
         with self._database.read() as session:
             stale = list(session.scalars(select(UploadRow.id).where(UploadRow.touched < before)))
         for upload in stale:
+            self._check()
 
             def work(session: Session, upload: str = upload) -> bool:
                 row = session.get(UploadRow, upload, with_for_update=True)
@@ -235,6 +246,7 @@ class Collector:
                 if not dry_run:
                     self._storage.discard(upload)
         for sha256, size in self._storage.contents():
+            self._check()
             with self._database.read() as session:
                 known = session.scalar(select(BlobRow.id).where(BlobRow.sha256 == sha256)) is not None
             if not known and (dry_run or self._remove_remains(sha256, size)):

@@ -24,7 +24,7 @@ from registry.background import Task
 from registry.jobs.counts import count_run
 from registry.jobs.kinds import Kind, Log, Options, Report, StoppedError, Turn, find_kind
 from registry.jobs.models import RunRow
-from registry.jobs.runs import SCHEDULE, Run, State, forget_old, new_run, value
+from registry.jobs.runs import SCHEDULE, Run, Runs, State, forget_old, new_run, value
 from registry.jobs.schedules import Schedules
 from registry.leases import Lease, Leases, LostLeaseError
 from trust.errors import ConflictError, TrustError
@@ -51,6 +51,11 @@ class Worker:
         clock: tells the time.
         on_end: told of each run that is over, in the transaction that says so.
         watch: how often a running job's log is kept, and asked whether it is still wanted.
+
+    Attributes:
+        kinds: as above.
+        schedules: when they run.
+        runs: what ran.
     """
 
     def __init__(
@@ -63,17 +68,18 @@ class Worker:
         on_end: OnEnd = lambda _session, _run: None,
         watch: timedelta = timedelta(seconds=2),
     ) -> None:
+        self.kinds = kinds
+        self.schedules = Schedules(database, kinds, clock)
+        self.runs = Runs(database, kinds, clock)
         self._database = database
-        self._kinds = kinds
         self._leases = leases
         self._clock = clock
-        self._schedules = Schedules(database, kinds, clock)
         self._on_end = on_end
         self._watch = watch
 
     def tasks(self, every: timedelta = EVERY) -> list[Task]:
         """A task for each kind, so that a long job holds up no other."""
-        return [Task(f"job {name}", every, partial(self.turn, name)) for name in self._kinds]
+        return [Task(f"job {name}", every, partial(self.turn, name)) for name in self.kinds]
 
     def turn(self, name: str, stop: Event) -> None:
         """Run what there is to run of a kind, unless another process is at it."""
@@ -97,7 +103,7 @@ class Worker:
             ConflictError: one of this kind runs already.
             LostLeaseError: it was taken for dead, and another process begins it anew.
         """
-        find_kind(self._kinds, name).check(options)
+        find_kind(self.kinds, name).check(options)
         with self._leases.hold(_lease(name)) as lease:
             if lease is None:
                 raise ConflictError(f"{name} runs already, in another process")
@@ -109,13 +115,12 @@ class Worker:
 
             run = self._database.transact(begin)
             self._do(run, lease, stop, is_cancelled_by_stop=True)
-        with self._database.read() as session:
-            return value(session.get_one(RunRow, run.id))
+        return self.runs.find(run.id)
 
     def _is_due(self, name: str) -> bool:
         query = select(RunRow.id).where(RunRow.kind == name, RunRow.state.in_((State.WAITING, State.RUNNING)))
         with self._database.read() as session:
-            return session.scalar(query.limit(1)) is not None or self._schedules.is_due(session, name)
+            return session.scalar(query.limit(1)) is not None or self.schedules.is_due(session, name)
 
     def _claim(self, session: Session, *, name: str, lease: Lease) -> Run | None:
         """The next run; one that is over at once is passed over, and None is the end."""
@@ -133,7 +138,7 @@ class Worker:
             return _begun(session, row, now)
         row = session.scalar(mine.where(RunRow.state == State.WAITING))
         if row is None:
-            options = self._schedules.take(session, name)
+            options = self.schedules.take(session, name)
             if options is None:
                 return None
             row = new_run(name, options, SCHEDULE, now)
@@ -152,7 +157,7 @@ class Worker:
         report: Report | None = None
         try:
             turn.log(f"{run.kind} begins, started by {run.actor} (attempt {run.attempts})")
-            report = self._kinds[run.kind].run(turn)
+            report = self.kinds[run.kind].run(turn)
             state = State.DONE
         except StoppedError:
             wanted = not unwanted.is_set() and not is_cancelled_by_stop

@@ -22,6 +22,7 @@ from registry.repositories import (
     put_manifest,
     read_manifest,
     resolve_tag,
+    spare_manifest,
 )
 from registry.views.bodies import whole
 from registry.views.gate import Gate
@@ -89,6 +90,9 @@ class ManifestViews:
                 stored = find_manifest(session, repository, digest)
             if stored is None:  # deleted a moment ago
                 raise ManifestUnknownError("the repository has no such manifest", detail={"reference": reference})
+        if stored.is_unused and grant.allows("repository", repository, "push"):
+            # Its client may be about to push an index that names it, and will not push it again.
+            self._spare(repository, digest)
         if request.if_none_match.contains(digest):
             return _headed(Response(status=304), digest)
         if request.method == "HEAD":
@@ -101,6 +105,10 @@ class ManifestViews:
             raise ManifestUnknownError("the repository has no such manifest", detail={"reference": reference})
         # As it was pushed, whatever the client accepts: a converted manifest is not the one that was signed.
         return _headed(Response(data, content_type=stored.media_type), digest)
+
+    def _spare(self, repository: RepositoryName, digest: Digest) -> None:
+        if not self._database.transact(lambda session: spare_manifest(session, repository, digest)):
+            raise ManifestUnknownError("the repository has no such manifest", detail={"reference": digest})
 
     def put(self, repository: RepositoryName, reference: Tag | Digest) -> Response:
         """Take a manifest, with its tags."""

@@ -29,7 +29,10 @@ from registry.accounts.organisations import TeamName, add_member, add_organisati
 from registry.accounts.policy import Level
 
 #: Names that there are; half of the well-formed requests have these in their paths.
-KNOWN = {"user": BOB, "organisation": "base", "team": "devs", "namespace": "library", "repository": "alice/app"}
+KNOWN = {
+    "user": BOB, "organisation": "base", "team": "devs", "namespace": "library", "repository": "alice/app",
+    "kind": "gc",
+}  # fmt: skip
 CHECKS = [
     not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance,
     negative_data_rejection, unsupported_method,
@@ -92,5 +95,7 @@ def test_every_operation_asks_who_calls(people: People) -> None:
     document = people.app.test_client().get("/api/v1/openapi.json").get_json()
     for path, operations in document["paths"].items():
         for method in operations:
-            answer = people.app.test_client().open(f"/api/v1{path.replace('{token}', '1')}", method=method)
+            answer = people.app.test_client().open(
+                f"/api/v1{path.replace('{token}', '1').replace('{run}', '1')}", method=method
+            )
             assert answer.status_code == 401, (method, path)

@@ -5,8 +5,8 @@
     PUBLISHED.labels("root").inc()
 
 Every metric is made by `counter`, `latest` or `gauge`, at the top of the module that knows the fact; the reference
-page is made from `FAMILIES`.  Labels are bounded: a route is a template and never a path, a method that HTTP does not know
-is "other".  The label values that are known beforehand begin at zero, so that the first event is an increase.
+page is made from `FAMILIES`.  Labels are bounded: a route is a template and never a path, a method that HTTP does not
+know is "other".  The label values that are known beforehand begin at zero, so that the first event is an increase.
 
 A service's worker processes share one folder (`share`, docs/decisions/0017-metrics.md): each counts in files of its
 own, mapped into memory, and whoever is scraped adds them up.  A file belongs to a worker's seat and not to its
