@@ -65,8 +65,7 @@ class Schedules:
         """
         kind = find_kind(self._kinds, name)
         with self._database.read() as session:
-            row = session.get(ScheduleRow, kind.name)
-        return _value(row or _first(kind, self._clock()))
+            return _value(session.get(ScheduleRow, kind.name) or _first(kind, self._clock()))
 
     def change(
         self,

@@ -86,7 +86,7 @@ class Worker:
         if not self._is_due(name):
             return
         with self._leases.hold(_lease(name)) as lease:
-            while lease is not None and not stop.is_set():
+            while lease is not None and not stop.is_set() and not lease.is_lost.is_set():
                 run = self._database.transact(partial(self._claim, name=name, lease=lease))
                 if run is None:
                     return
@@ -188,6 +188,7 @@ class Worker:
         try:
             ended = self._database.transact(end)
         except LostLeaseError as error:
+            lease.is_lost.set()
             _log.error("job run %d ended too late: %s", run.id, error)
         else:
             count_run(ended)
