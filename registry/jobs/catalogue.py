@@ -14,7 +14,7 @@ from datetime import timedelta
 from registry.jobs import drift, prune, refresh
 from registry.jobs.garbage import MIN_GRACE, Collector
 from registry.jobs.garbage import Report as Collected
-from registry.jobs.kinds import Kind, Report, Turn
+from registry.jobs.kinds import NAMES, Kind, Report, Turn
 from registry.jobs.trust import Parts, repository_names
 from registry.jobs.untagged import Untagged
 from registry.models import TRAIL
@@ -48,7 +48,9 @@ def make_kinds(parts: Parts) -> dict[str, Kind]:
         Kind("drift", "tell where tags and signatures differ", drift.OPTIONS, "37 4 * * *", True,
              bound(drift.drift)),
     )  # fmt: skip
-    return {kind.name: kind for kind in kinds}
+    found = {kind.name: kind for kind in kinds}
+    assert tuple(found) == NAMES
+    return found
 
 
 def collect(parts: Parts, turn: Turn) -> Report:

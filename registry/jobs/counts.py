@@ -3,18 +3,28 @@
 
 from __future__ import annotations
 
+from registry.jobs.kinds import NAMES
 from registry.jobs.runs import Run, State
 from trust.web.metrics import counter, latest
 
 _SERVICE = "troth-registry"
-_RUNS = counter("troth_job_runs", "runs of jobs that this service ended", service=_SERVICE, kind=(), state=())
+_RUNS = counter(
+    "troth_job_runs",
+    "runs of jobs that came to an end in this service's background process",
+    service=_SERVICE,
+    kind=NAMES,
+    state=tuple(state.value for state in State if state.is_over),
+)
 _ENDED = latest(
-    "troth_job_last_end_timestamp_seconds", "when a kind of job last ended here, however", service=_SERVICE, kind=()
+    "troth_job_last_end_timestamp_seconds",
+    "when a run of a kind last ended here, however it did",
+    service=_SERVICE,
+    kind=(),
 )
 _SUCCEEDED = latest(
-    "troth_job_last_success_timestamp_seconds", "when a kind of job was last done here", service=_SERVICE, kind=()
+    "troth_job_last_success_timestamp_seconds", "when a run of a kind was last done here", service=_SERVICE, kind=()
 )
-_TOOK = latest("troth_job_duration_seconds", "how long the last run of a kind took", service=_SERVICE, kind=())
+_TOOK = latest("troth_job_duration_seconds", "how long the last run of a kind took here", service=_SERVICE, kind=())
 
 
 def count_run(run: Run) -> None:

@@ -33,6 +33,8 @@ from trust.web.caller import Who
 Report = Mapping[str, Any]
 Options = Mapping[str, Any]
 
+#: The kinds of jobs that there are.
+NAMES = ("gc", "prune", "refresh", "drift")
 #: The longest log that is kept, in bytes: its first half, and its newest lines.
 MAX_LOG = 64 * 1024
 #: The longest options, in bytes of JSON.

@@ -77,6 +77,7 @@ def test_a_companion_that_died_is_started_anew_and_ends_with_the_service(tmp_pat
     second = _begun(tmp_path)[1]
     assert service.exitcode == 0
     assert (tmp_path / "ended").read_text() == str(second)
+    assert (tmp_path / "log").read_text().count("another begins") == 1
     assert not _lives(second)
 
 

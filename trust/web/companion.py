@@ -48,6 +48,7 @@ class Companion:
         self._begun = 0.0
         self._pause = PAUSES[0]
         self._next = 0.0
+        self._is_wanted = True
 
     def watch(self, listeners: list[Any]) -> None:
         """Start it, if it does not run and no pause is to be kept; the master does this every second.
@@ -56,7 +57,7 @@ class Companion:
             listeners: the sockets that it must not keep open.
         """
         self.reap()
-        if self._pid is not None or time.monotonic() < self._next:
+        if self._pid is not None or not self._is_wanted or time.monotonic() < self._next:
             return
         master, self._begun = os.getpid(), time.monotonic()
         pid = os.fork()
@@ -87,6 +88,9 @@ class Companion:
             pid, status = self._pid, -1
         if not pid:
             return
+        if not self._is_wanted:
+            self._pid = None
+            return
         now = time.monotonic()
         if now - self._begun > PAUSES[1]:
             self._pause = PAUSES[0]
@@ -101,6 +105,11 @@ class Companion:
                 os.kill(self._pid, number)
             except ProcessLookupError:
                 self._pid = None
+
+    def end(self) -> None:
+        """Tell it to end, for good."""
+        self._is_wanted = False
+        self.signal(signal.SIGTERM)
 
     def wait(self, seconds: float = END_SECONDS) -> None:
         """Wait for its end; kill it if there is none in time."""
@@ -142,7 +151,7 @@ class MasterWithCompanion(Master):
 
     def stop(self, graceful: bool = True) -> None:
         """See gunicorn; the workers and the companion end side by side."""
-        self._companion.signal(signal.SIGTERM)
+        self._companion.end()
         super().stop(graceful)
         self._companion.wait(END_SECONDS if graceful else 1.0)
 
