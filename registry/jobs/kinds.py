@@ -141,8 +141,9 @@ class Kind:
             raise InvalidError(f"the options of {self.name} are too long")
         problem = next(Draft202012Validator(self.options).iter_errors(options), None)
         if problem is not None:
+            rule = json.dumps(problem.validator_value)[:200]
             raise InvalidError(
-                f"{self.name} cannot have these options: at {problem.json_path}, {problem.message[:200]}"
+                f"{self.name} cannot have these options: at {problem.json_path}, {problem.validator} {rule}"
             )
 
 

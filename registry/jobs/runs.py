@@ -144,7 +144,10 @@ class Runs:
         if before is not None:
             query = query.where(RunRow.id < before)
         with self._database.read() as session:
-            return [value(row, report=False) for row in session.scalars(query.options(defer(RunRow.log)))]
+            return [
+                value(row, report=False)
+                for row in session.scalars(query.options(defer(RunRow.log), defer(RunRow.report)))
+            ]
 
     def find(self, number: int) -> Run:
         """A run.

@@ -4,15 +4,16 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
 
 import pytest
 
 from people import ADMIN, ALICE, People
-from registry.app import _job_worker
+from registry.app import _job_worker, work
 from registry.models import TRAIL
 from world import APP, World
 
@@ -52,6 +53,20 @@ def test_an_administrator_schedules_runs_and_cancels_jobs(people: People) -> Non
     with people.database.read() as session:
         told = [(each.actor, each.action) for each in TRAIL.records(session) if each.action.startswith("job.")]
     assert told == [(ADMIN, f"job.{word}") for word in ("schedule", "run", "cancel", "run")]
+
+
+def test_the_background_work_takes_what_the_api_was_asked_for(people: People) -> None:
+    stop = Event()
+    thread = Thread(target=work, args=(people.settings, stop))
+    number = people.api("POST", "/jobs/gc/runs", ADMIN, {}).get_json()["id"]
+    thread.start()
+    deadline = time.monotonic() + 20
+    while people.api("GET", f"/job-runs/{number}", ADMIN).get_json()["state"] != "done":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    stop.set()
+    thread.join(20)
+    assert not thread.is_alive()
 
 
 def test_what_makes_no_sense_is_refused(people: People) -> None:

@@ -125,15 +125,22 @@ def test_what_a_tagged_index_and_its_referrers_need_stays(world: World) -> None:
     assert all(is_there(world, each) for each in (child, index, bill))
 
 
-def test_an_untagged_index_goes_with_all_that_hangs_together_with_it(world: World) -> None:
+def test_a_pruned_index_goes_with_all_that_hangs_together_with_it_on_each_database(
+    tmp_path: Path, database_url: str
+) -> None:
+    world = World(tmp_path, database_url=database_url)
     child = world.push_image(APP, seed="child")
-    index = world.push_index(APP, [child], "1")
+    index = world.push_index(APP, [child], "old")
     about = world.manifests[child]
     subject = {"mediaType": json.loads(about)["mediaType"], "digest": child, "size": len(about)}
-    bill = world.push_image(APP, seed="bill of materials", subject=subject)
-    untag(world, "1")
+    world.push_image(APP, seed="bill of materials", subject=subject)
+    kept = world.push_image(APP, "new", seed="new")
+    assert run(world, "prune", rules=[{"tags": "old", "keep": 0}])["removed"] == 1
     assert sweep(world) == 3
-    assert not any(is_there(world, each) for each in (child, index, bill))
+    assert (is_there(world, child), is_there(world, index), is_there(world, kept)) == (False, False, True)
+    world.push_image(APP, seed="child")  # what is gone can be pushed again
+    world.push_index(APP, [child], "again")
+    world.database.dispose()
 
 
 def test_the_subject_of_a_tagged_referrer_stays(world: World) -> None:

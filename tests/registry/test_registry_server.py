@@ -288,6 +288,7 @@ def test_what_was_acknowledged_survives_sigkill_and_the_next_start_works(registr
 
 def test_sigterm_ends_it_in_peace(registry: Process) -> None:
     assert registry.kill(signal.SIGTERM) == 0
+    assert "background work ends" in registry.log()  # so did the process beside the workers
     registry.start()
 
 
