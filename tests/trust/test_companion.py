@@ -19,7 +19,7 @@ from trust.web.app import create_base_app
 from trust.web.run import configure_logging, run
 
 
-def _serve(folder: Path, port: int, fails: bool) -> None:
+def _serve(folder: Path, port: int) -> None:
     os.dup2(os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
     configure_logging("info")
     companion.PAUSES = (0.1, 60.0)
@@ -27,7 +27,8 @@ def _serve(folder: Path, port: int, fails: bool) -> None:
     def work(stop: Event) -> None:
         with (folder / "begun").open("a") as begun:
             begun.write(f"{os.getpid()}\n")
-        if fails:
+        if (folder / "fail").exists():
+            (folder / "fail").unlink()
             raise RuntimeError("no good")
         stop.wait()
         (folder / "ended").write_text(str(os.getpid()))
@@ -37,11 +38,11 @@ def _serve(folder: Path, port: int, fails: bool) -> None:
 
 
 @contextlib.contextmanager
-def _service(folder: Path, *, fails: bool = False) -> Iterator[multiprocessing.process.BaseProcess]:
+def _service(folder: Path) -> Iterator[multiprocessing.process.BaseProcess]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    process = multiprocessing.get_context("spawn").Process(target=_serve, args=(folder, port, fails))
+    process = multiprocessing.get_context("spawn").Process(target=_serve, args=(folder, port))
     process.start()
     try:
         _eventually(lambda: _begun(folder) != [])
@@ -70,15 +71,20 @@ def _lives(pid: int) -> bool:
         return False
 
 
-def test_a_companion_that_died_is_started_anew_and_ends_with_the_service(tmp_path: Path) -> None:
+def test_a_companion_that_fails_or_dies_is_started_anew_and_ends_with_the_service(tmp_path: Path) -> None:
+    (tmp_path / "fail").touch()
     with _service(tmp_path) as service:
-        os.kill(_begun(tmp_path)[0], signal.SIGKILL)
         _eventually(lambda: len(_begun(tmp_path)) == 2)
-    second = _begun(tmp_path)[1]
+        os.kill(_begun(tmp_path)[1], signal.SIGKILL)
+        _eventually(lambda: len(_begun(tmp_path)) == 3)
+    last, log = _begun(tmp_path)[2], (tmp_path / "log").read_text()
     assert service.exitcode == 0
-    assert (tmp_path / "ended").read_text() == str(second)
-    assert (tmp_path / "log").read_text().count("another begins") == 1
-    assert not _lives(second)
+    assert (tmp_path / "ended").read_text() == str(last)
+    assert not _lives(last)
+    assert "RuntimeError: no good" in log
+    # The pause grows, and the end of the service is no reason to begin another.
+    ends = re.findall(r"ended \(status ([0-9]+)\); another begins in ([0-9.]+)s", log)
+    assert ends == [("256", "0.1"), ("9", "0.2")]
 
 
 def test_a_companion_does_not_outlive_a_master_that_was_killed(tmp_path: Path) -> None:
@@ -88,13 +94,3 @@ def test_a_companion_does_not_outlive_a_master_that_was_killed(tmp_path: Path) -
         (pid,) = _begun(tmp_path)
         _eventually(lambda: not _lives(pid))
     assert (tmp_path / "ended").read_text() == str(pid)  # it was told, and came to its end
-
-
-def test_a_companion_that_fails_is_logged_and_tried_again_ever_more_rarely(tmp_path: Path) -> None:
-    with _service(tmp_path, fails=True) as service:
-        _eventually(lambda: len(_begun(tmp_path)) >= 3)
-    log = (tmp_path / "log").read_text()
-    assert service.exitcode == 0  # the service goes on without
-    assert "RuntimeError: no good" in log
-    pauses = [float(pause) for pause in re.findall(r"ended \(status 256\); another begins in ([0-9.]+)s", log)]
-    assert pauses[:2] == [0.1, 0.2]
