@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from registry.jobs.findings import Finding, Findings, expiring, unverifiable
 from registry.jobs.kinds import Report, Turn
-from registry.jobs.trust import Parts, Signed, repository_names
+from registry.jobs.trust import Parts, Signed, each_signed
 from registry.operations import Schema, object_schema
 from registry.repositories import find_manifest, list_tags, resolve_tag
 from registry.rules import Rule
@@ -49,13 +49,13 @@ def drift(parts: Parts, turn: Turn) -> Report:
     within = timedelta(days=turn.options.get("within_days", WITHIN_DAYS))
     repositories: dict[str, dict[str, int]] = {}
     findings, count = Findings(turn), 0
-    for repository in repository_names(parts.database):
-        turn.check()
+    for repository, signed in each_signed(parts, turn):
         before, tags, signed_tags = findings.count, 0, 0
-        try:
-            signed = Signed.of(parts, repository)
-            if signed.collection is None:
-                continue
+        if isinstance(signed, TrustError):
+            findings.add(unverifiable(parts.policies.gun(repository), repository, signed))
+        elif signed.collection is None:
+            continue
+        else:
             for tag, target in _tags(parts, signed):
                 turn.check()
                 tags += 1
@@ -68,8 +68,6 @@ def drift(parts: Parts, turn: Turn) -> Report:
                 findings.add(unverifiable(signed.gun, repository, error, role))
             for each in expiring(repository, signed.collection, parts.clock(), within):
                 findings.add(each)
-        except TrustError as error:
-            findings.add(unverifiable(parts.policies.gun(repository), repository, error))
         count += 1
         if len(repositories) < MAX_REPOSITORIES:
             found = findings.count - before

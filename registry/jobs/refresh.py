@@ -13,7 +13,7 @@ from datetime import timedelta
 
 from registry.jobs.findings import Findings, expiring, not_renewed, unverifiable
 from registry.jobs.kinds import Report, Turn
-from registry.jobs.trust import Parts, Signed, repository_names
+from registry.jobs.trust import Parts, each_signed
 from registry.operations import Schema, object_schema
 from trust.errors import TrustError
 
@@ -40,14 +40,11 @@ def refresh(parts: Parts, turn: Turn) -> Report:
     if not parts.trust_data.has_source:
         turn.log("there is no notary server, and nothing to do")
         return {"collections": 0, "unsigned": 0, **findings.facts()}
-    for repository in repository_names(parts.database):
-        turn.check()
-        try:
-            collection = Signed.of(parts, repository).collection
-        except TrustError as error:
-            findings.add(unverifiable(parts.policies.gun(repository), repository, error))
+    for repository, signed in each_signed(parts, turn):
+        if isinstance(signed, TrustError):
+            findings.add(unverifiable(parts.policies.gun(repository), repository, signed))
             continue
-        if collection is None:
+        if (collection := signed.collection) is None:
             unsigned += 1
             continue
         asked += 1

@@ -18,15 +18,18 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from registry.cases import Case
+from registry.jobs.kinds import Turn
 from registry.models import RepositoryRow
 from registry.policies import Policies, Policy
 from registry.storage.base import Storage
 from registry.trustdata import TrustData
 from trust.collection import Collection
-from trust.errors import NotFoundError
+from trust.errors import NotFoundError, TrustError, UnavailableError
 from trust.names import Digest, Gun, RepositoryName, RoleName, Tag
 from trust.web.database import Database
 
+#: So many repositories in a row are asked for in vain before a job gives up.
+MAX_SILENT = 20
 _PAGE = 500
 
 
@@ -96,6 +99,26 @@ class Signed:
             UnavailableError: that cannot be told.
         """
         return [] if self.collection is None else self.case(session).signatures(reference)
+
+
+def each_signed(parts: Parts, turn: Turn) -> Iterator[tuple[RepositoryName, Signed | TrustError]]:
+    """Every repository with its trust collection, or with why that cannot be had or believed.
+
+    Raises:
+        UnavailableError: the notary server gave nothing for `MAX_SILENT` repositories in a row.
+    """
+    silent = 0
+    for repository in repository_names(parts.database):
+        turn.check()
+        try:
+            found: Signed | TrustError = Signed.of(parts, repository)
+            silent = 0
+        except TrustError as error:
+            found = error
+            silent = silent + 1 if isinstance(error, UnavailableError) else 0
+            if silent >= MAX_SILENT:  # else each of thousands would be waited for
+                raise UnavailableError(f"nothing can be had of {silent} repositories in a row: {error}") from error
+        yield repository, found
 
 
 def repository_names(

@@ -87,11 +87,12 @@ class _Graph:
 
     def groups(self, among: set[int]) -> Iterator[list[_Node]]:
         """What hangs together, in parts."""
-        rest = set(among)
-        while rest:
-            group = _reached([min(rest)], lambda each: self._near[each] & among)
-            rest -= group
-            yield [self.nodes[each] for each in sorted(group)]
+        seen: set[int] = set()
+        for first in sorted(among):
+            if first not in seen:
+                group = _reached([first], lambda each: self._near[each] & among)
+                seen |= group
+                yield [self.nodes[each] for each in sorted(group)]
 
 
 class Untagged:
@@ -136,10 +137,13 @@ class Untagged:
         return Count(len(fresh), removed)
 
     def _look(self, repository: RepositoryName) -> tuple[_Graph, set[int]]:
-        signed = Signed.of(self._parts, repository)
         with self._parts.database.read() as session:
             graph, tagged = _load(session, repository)
-            needed = graph.needed(tagged)
+        needed = graph.needed(tagged)
+        if len(needed) == len(graph.nodes):
+            return graph, needed  # and nobody has to be asked
+        signed = Signed.of(self._parts, repository)
+        with self._parts.database.read() as session:
             for node in list(graph.nodes.values()):
                 if node.id not in needed and signed.signatures(session, Digest(node.names[0])):
                     needed |= graph.needed([node.id])

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from notaryserver import NOW
+from registry.jobs import trust
 from registry.jobs.catalogue import make_kinds
 from registry.jobs.kinds import Turn
 from registry.jobs.trust import Parts
@@ -23,7 +24,7 @@ from registry.storage.file import FileStorage
 from registry.trustcache import DatabaseCache
 from registry.trustdata import TrustData
 from server.store import Store
-from trust.errors import InvalidError
+from trust.errors import InvalidError, UnavailableError
 from trust.metadata import parse_timestamp
 from trust.names import ROOT, Digest, Gun, RepositoryName
 from trust.web.caller import SERVICE, Who
@@ -313,6 +314,19 @@ def test_trust_data_that_is_not_to_be_believed_is_a_finding_and_hides_no_other(w
         assert {each["repository"] for each in report["findings"]} == {APP, OTHER}
     world.source.tamper("timestamp", None)
     assert findings(run(world, "drift")) == {("moved", "1")}
+
+
+def test_a_notary_server_that_is_away_fails_the_job_before_each_repository_was_waited_for(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trust, "MAX_SILENT", 2)
+    for number in range(5):
+        world.push_image(f"library/app{number}", "1")
+    world.source.away = True
+    asked = world.source.asked
+    with pytest.raises(UnavailableError):
+        run(world, "drift")
+    assert world.source.asked == asked + 2
 
 
 # Refresh.
