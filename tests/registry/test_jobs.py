@@ -30,6 +30,7 @@ from registry.models import TRAIL
 from registry.operations import object_schema
 from trust.errors import ConflictError, InvalidError, UnavailableError
 from trust.web.caller import Who
+from trust.web.companion import live
 from trust.web.database import Database
 from trust.web.migrations import upgrade
 
@@ -402,9 +403,7 @@ def _work(url: str, folder: Path, name: str) -> None:
 
     kind = Kind("count", "counts", OPTIONS, "0 12 * * *", False, run)
     worker = Worker(database, {"count": kind}, Leases(database, clock, timedelta(seconds=1)), clock)
-    stop = Event()
-    signal.signal(signal.SIGTERM, lambda _number, _frame: stop.set())
-    Background(worker.tasks(timedelta(seconds=0.1))).run(stop)
+    live(Background(worker.tasks(timedelta(seconds=0.1))).run)
     database.dispose()
 
 

@@ -20,6 +20,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from queue import SimpleQueue
 from typing import Any
 
 from trust.web.verbosity import Master, listen_in_worker
@@ -169,12 +170,17 @@ class MasterWithCompanion(Master):
 def live(work: Work) -> None:
     """Do `work` in this process until SIGTERM or SIGINT; SIGUSR1 and SIGUSR2 make it log more and less."""
     stop = threading.Event()
+    told: SimpleQueue[int] = SimpleQueue()
 
-    def end(_number: int, _frame: Any) -> None:
+    def pass_on() -> None:
+        told.get()
         stop.set()
 
+    # Not from the handler itself: it may interrupt the very thread that is about to wait for the event, and holds
+    # its lock.  A simple queue takes it.
+    threading.Thread(target=pass_on, name="signals", daemon=True).start()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, end)
+        signal.signal(number, lambda number, _frame: told.put(number))
     listen_in_worker()
     work(stop)
 
