@@ -21,11 +21,15 @@ from registry import commands as trust_commands
 from registry import migrations
 from registry.accounts import commands as accounts
 from registry.accounts.admin import ensure_admin
-from registry.accounts.api import create_api
+from registry.accounts.api import create_api, webhooks
 from registry.accounts.garant import create_garant
 from registry.background import Background, Task
 from registry.enforce import Enforcer
 from registry.errors import NameUnknownError
+from registry.events import commands as event_commands
+from registry.events.deliver import open_addresses, open_deliverer
+from registry.events.event import Kind
+from registry.events.reporter import Reporter
 from registry.explain import Explainer
 from registry.jobs import api as jobs_api
 from registry.jobs import commands as job_commands
@@ -36,6 +40,7 @@ from registry.leases import Leases
 from registry.models import TRAIL
 from registry.notary import hand_over
 from registry.notary import source as notary_source
+from registry.operations import Api
 from registry.policies import Mode, Policies, Policy
 from registry.settings import PREFIX, Settings
 from registry.storage.homes import open_storage
@@ -99,13 +104,16 @@ def create_app(
     policies = _policies(settings)
     trust_data = TrustData(source, DatabaseCache(database), clock=clock)
     enforcer = Enforcer(database, policies, trust_data)
-    gate = Gate(Guard(_verifier(settings), settings.realm, settings.token_service, clock=clock), enforcer, sites)
+    reporter = Reporter(database)
+    guard = Guard(_verifier(settings), settings.realm, settings.token_service, clock=clock)
+    gate = Gate(guard, enforcer, sites, reporter, clock)
     uploads = Uploads(database, storage, clock, max_bytes=settings.max_blob_bytes)
     TagViews(database, gate).expose(app)
     ManifestViews(
         database,
         gate,
         policies,
+        reporter,
         clock,
         max_bytes=settings.max_manifest_bytes,
         sparse=settings.sparse_manifests,
@@ -117,10 +125,19 @@ def create_app(
     if issuer is not None:
         app.register_blueprint(create_garant(database, issuer, sites, clock=clock))
         kinds = make_kinds(Parts(database, storage, policies, trust_data, clock))
-        wings = [lambda api: jobs_api.declare(api, database, kinds, clock)]
+        wings: list[Callable[[Api], None]] = [
+            lambda api: jobs_api.declare(api, database, kinds, clock),
+            lambda api: webhooks.declare(api, sites, open_addresses(settings)),
+        ]
         app.register_blueprint(create_api(database, issuer.service, sites, clock=clock, wings=wings))
     if settings.notary_url is not None:
-        app.register_blueprint(hand_over(settings.notary_url, settings.notary_ca))
+
+        def look(gun: str) -> None:
+            # What the registry sees of it now, it tells of now, and not when somebody pulls.
+            if reporter.is_wanted(Kind.PUBLISHED):
+                enforcer.learn(gun)
+
+        app.register_blueprint(hand_over(settings.notary_url, settings.notary_ca, look))
 
     @app.after_request
     def _finish(response: Response) -> Response:
@@ -161,12 +178,14 @@ def _parser() -> argparse.ArgumentParser:
     trust_commands.add_commands(commands)
     auditcommand.add_options(commands.add_parser("audit", help="print or verify the audit trail"))
     job_commands.add_commands(commands)
+    event_commands.add_commands(commands)
     return parser
 
 
 def _operate(settings: Settings, parsed: argparse.Namespace) -> int:
-    if "repository" in parsed:
-        Sites(settings.hosts).check_repository(parsed.repository)
+    for name in ("repository", "place"):
+        if getattr(parsed, name, ""):
+            Sites(settings.hosts).check_repository(getattr(parsed, name))
     database = Database(settings.database_url)
     upgrade(database, migrations)
     kind = next(kind for kind in _HANDLERS if kind in parsed)
@@ -185,6 +204,7 @@ _HANDLERS: dict[str, Callable[[Settings, Database], tuple[object, ...]]] = {
     "explain_handler": lambda settings, database: (_explainer(settings, database),),
     "gc_handler": lambda settings, database: (_parts(settings, database),),
     "job_handler": lambda settings, database: (_job_worker(settings, database),),
+    "webhook_handler": lambda settings, database: (database, open_addresses(settings)),
 }
 
 
@@ -224,7 +244,12 @@ def work(settings: Settings, stop: Event) -> None:
 
 def _tasks(settings: Settings, database: Database) -> list[Task]:
     """The background work; whoever adds to it reads `registry.background` first."""
-    return _job_worker(settings, database).tasks()
+    deliverer = open_deliverer(settings, database)
+    return [
+        *_job_worker(settings, database).tasks(),
+        Task("webhooks", timedelta(seconds=1), deliverer.deliver_due),
+        Task("old deliveries", timedelta(hours=1), lambda _stop: deliverer.prune()),
+    ]
 
 
 def _parts(settings: Settings, database: Database) -> Parts:

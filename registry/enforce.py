@@ -30,7 +30,14 @@ from registry.errors import SignedError
 from registry.policies import Mode, Policies, Policy
 from registry.trustdata import TrustData
 from trust.collection import Collection
-from trust.errors import DeniedError, NotFoundError, UnauthorizedError, UnavailableError, UntrustedError
+from trust.errors import (
+    DeniedError,
+    NotFoundError,
+    TrustError,
+    UnauthorizedError,
+    UnavailableError,
+    UntrustedError,
+)
 from trust.names import Digest, Gun, RepositoryName, Tag
 from trust.tokens import Grant
 from trust.web.database import Database
@@ -136,6 +143,20 @@ class Enforcer:
             _log.warning("deleting %s of %s for %r although %s", reference, repository, grant.subject, error)
             return Permit(warning=f"deleted, and what is signed stays signed in the notary server: {error.message}")
         return Permit()
+
+    def learn(self, gun: str) -> None:
+        """Look at a trust collection that somebody has just published, so that what is new is known, and told of.
+
+        It never fails: whoever pulls looks again.
+        """
+        host, _, name = gun.partition("/")
+        if host != self._policies.host:
+            return
+        try:
+            repository = RepositoryName(name)
+            self._trust_data.of(self._policies.gun(repository), self._policy(repository))
+        except TrustError as error:
+            _log.warning("what was published for %r cannot be looked at now: %s", gun, error)
 
     def find(
         self,

@@ -57,12 +57,13 @@ def source(
     return NotaryServer(url, ca=ca, token=token, longest=_LONGEST, headers=tracing.sent_on)
 
 
-def hand_over(url: str, ca: Path | None) -> Blueprint:
+def hand_over(url: str, ca: Path | None, published: Callable[[str], None] = lambda _gun: None) -> Blueprint:
     """The routes that are the notary server's.
 
     Args:
         url: its address.
         ca: the CA of its certificate.
+        published: called with the GUN once a publish was taken, and its publisher has the answer.
 
     Raises:
         SettingsError: the CA file cannot be read.
@@ -121,6 +122,8 @@ def hand_over(url: str, ca: Path | None) -> Blueprint:
             response = Response(status=answer.status, headers=passed)
         else:
             response = Response(_body(answer), status=answer.status, headers=passed, direct_passthrough=True)
+        if request.method == "POST" and answer.status == 200 and request.path.endswith("/_trust/tuf/"):
+            response.call_on_close(lambda: published(gun))
         if "Content-Type" not in passed:  # Flask makes one up
             del response.headers["Content-Type"]
         return response

@@ -183,8 +183,11 @@ def delete_manifest(
     actor: str,
     now: datetime,
     keep: Keep = keep_none,
-) -> None:
+) -> list[str]:
     """Delete a manifest and every tag on it.
+
+    Returns:
+        the tags.
 
     Raises:
         ManifestUnknownError: there is none.
@@ -193,13 +196,15 @@ def delete_manifest(
     row = session.scalar(_manifest(repository, digest).with_for_update(of=ManifestRow))
     if row is None:
         raise ManifestUnknownError("the repository has no such manifest", detail={"digest": digest})
-    for tag in session.scalars(select(TagRow).where(TagRow.manifest_id == row.id)):
+    tags = session.scalars(select(TagRow).where(TagRow.manifest_id == row.id).order_by(TagRow.name)).all()
+    for tag in tags:
         _refuse_kept(tag, keep, "deleted")
         _record(session, tag, None, actor, now)
     session.flush()
     session.execute(delete(TagRow).where(TagRow.manifest_id == row.id))
     session.execute(delete(ManifestEdgeRow).where(ManifestEdgeRow.manifest_id == row.id))
     session.execute(delete(ManifestRow).where(ManifestRow.id == row.id))
+    return [tag.name for tag in tags]
 
 
 def resolve_tag(session: Session, repository: RepositoryName, tag: Tag) -> Digest | None:
@@ -216,8 +221,11 @@ def list_tags(session: Session, repository: RepositoryName, last: str, limit: in
 
 def delete_tag(
     session: Session, repository: RepositoryName, tag: Tag, *, actor: str, now: datetime, keep: Keep = keep_none
-) -> None:
+) -> Digest:
     """Delete a tag alone.
+
+    Returns:
+        what it stood for.
 
     Raises:
         ManifestUnknownError: there is none.
@@ -229,6 +237,7 @@ def delete_tag(
     _refuse_kept(row, keep, "deleted")
     _record(session, row, None, actor, now)
     session.delete(row)
+    return Digest(row.digest)
 
 
 def parents(session: Session, repository: RepositoryName, digest: Digest) -> list[StoredManifest]:

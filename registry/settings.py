@@ -83,6 +83,16 @@ class Settings:
         default=False,
         metadata=_help("whether manifests are taken before all of their parts, as partial mirrors push them"),
     )
+    webhook_networks: tuple[str, ...] = field(
+        default=(),
+        metadata=_help("networks that administrators' webhooks may be in, beside public addresses: 10.1.0.0/16 …"),
+    )
+    webhook_plain_http: bool = field(default=False, metadata=_help("whether webhooks may be at http:// addresses"))
+    webhook_ca: Path | None = field(
+        default=None, metadata=_help("CA certificates of webhooks, PEM, beside those that the machine knows")
+    )
+    webhook_life_hours: int = field(default=24, metadata=_help("for how long an event is tried to be delivered"))
+    webhook_kept_days: int = field(default=7, metadata=_help("how long deliveries can be looked up, and repeated"))
     workers: int = field(default=2, metadata=_help("processes"))
     threads: int = field(default=8, metadata=_help("threads in each process"))
     background: bool = field(
@@ -106,7 +116,10 @@ class Settings:
             problems.append("tls_certificate and tls_key go together")
         if (self.content_folder is None) == (self.storage_url is None):
             problems.append("one of content_folder and storage_url must be given")
-        for name in ("storage_link_seconds", "max_manifest_bytes", "max_blob_bytes", "workers", "threads"):
+        for name in (
+            "storage_link_seconds", "max_manifest_bytes", "max_blob_bytes", "webhook_life_hours", "webhook_kept_days",
+            "workers", "threads",
+        ):  # fmt: skip
             if getattr(self, name) < 1:
                 problems.append(f"{name} must be at least 1")
         if problems:

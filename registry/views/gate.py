@@ -11,12 +11,16 @@ said to be gated and does not ask the second question has its answer thrown away
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
 
 from flask import Response, after_this_request, g
 
 from registry.enforce import Enforcer, Permit, reason_of
 from registry.errors import NameInvalidError
+from registry.events.event import Kind, of_request
+from registry.events.reporter import Reporter
 from registry.repositories import StoredManifest
 from trust.errors import DeniedError, InvalidError, NotFoundError, UnauthorizedError, UnavailableError
 from trust.names import Digest, RepositoryName, Tag
@@ -43,9 +47,15 @@ class Gate:
         guard: knows tokens.
         enforcer: knows what is signed.
         sites: our host names, which no repository may begin with.
+        reporter: is told what is refused.
+        clock: tells the time.
     """
 
-    def __init__(self, guard: Guard, enforcer: Enforcer, sites: Sites) -> None:
+    def __init__(
+        self, guard: Guard, enforcer: Enforcer, sites: Sites, reporter: Reporter, clock: Callable[[], datetime]
+    ) -> None:
+        self._reporter = reporter
+        self._clock = clock
         self._guard = guard
         self._enforcer = enforcer
         self._sites = sites
@@ -98,7 +108,8 @@ class Gate:
             UnavailableError: that cannot be decided now.
         """
         g.gate_asked = True
-        permit = _counted("manifest", lambda: self._enforcer.manifest(grant, repository, digest, tag))
+        with self._refusals_told(repository, digest, tag):
+            permit = _counted("manifest", lambda: self._enforcer.manifest(grant, repository, digest, tag))
         _warn(permit.warning)
         return permit.digest or digest
 
@@ -110,7 +121,9 @@ class Gate:
             UnavailableError: that cannot be decided now.
         """
         g.gate_asked = True
-        _warn(_counted("blob", lambda: self._enforcer.blob(grant, repository, digest)).warning)
+        with self._refusals_told(repository, digest, None):
+            permit = _counted("blob", lambda: self._enforcer.blob(grant, repository, digest))
+        _warn(permit.warning)
 
     def deletable(self, grant: Grant, repository: RepositoryName, reference: Tag | Digest, *, cascade: bool) -> None:
         """Let a tag or a manifest be deleted.
@@ -142,6 +155,25 @@ class Gate:
         except (DeniedError, UnavailableError, NotFoundError):
             return False
         return True
+
+    @contextmanager
+    def _refusals_told(self, repository: RepositoryName, digest: Digest, tag: Tag | None) -> Iterator[None]:
+        try:
+            yield
+        except (DeniedError, UnavailableError) as error:
+            self._reporter.report(
+                of_request(
+                    Kind.DENIED,
+                    repository,
+                    self._clock(),
+                    tag=tag,
+                    digest=digest,
+                    status=error.status,
+                    reason=reason_of(error),
+                    message=error.message,
+                )
+            )
+            raise
 
     def _require(self, repository: RepositoryName, *actions: str) -> Grant:
         tracing.note(repository=repository)

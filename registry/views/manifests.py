@@ -11,6 +11,9 @@ from flask import Flask, Response, request
 from sqlalchemy.orm import Session
 
 from registry.errors import DigestInvalidError, ManifestUnknownError, NameUnknownError, TooManyTagsError
+from registry.events import outbox
+from registry.events.event import Kind, of_request
+from registry.events.reporter import Reporter
 from registry.manifests import parse
 from registry.models import TRAIL
 from registry.policies import Policies
@@ -36,6 +39,7 @@ from trust.web.refusals import Refusals
 
 #: Tags that one push may make (REGISTRY_API §2, row 7b: at least 10).
 MAX_TAGS = 64
+_MAX_TOLD = 100
 
 
 class ManifestViews:
@@ -45,6 +49,7 @@ class ManifestViews:
         database: where they are.
         gate: decides who gets them.
         policies: which tags stay where they are.
+        reporter: is told what is pulled.
         clock: tells the time.
         max_bytes: the longest manifest that is taken.
         sparse: whether a manifest is taken although parts of it are not there.
@@ -55,11 +60,13 @@ class ManifestViews:
         database: Database,
         gate: Gate,
         policies: Policies,
+        reporter: Reporter,
         clock: Callable[[], datetime],
         *,
         max_bytes: int,
         sparse: bool,
     ) -> None:
+        self._reporter = reporter
         self._database = database
         self._gate = gate
         self._policies = policies
@@ -103,6 +110,8 @@ class ManifestViews:
             data = read_manifest(session, repository, digest)
         if data is None:  # deleted a moment ago
             raise ManifestUnknownError("the repository has no such manifest", detail={"reference": reference})
+        told = {"tag": tag, "digest": digest, "media_type": stored.media_type}
+        self._reporter.report(of_request(Kind.PULL, repository, self._clock(), **told))
         # As it was pushed, whatever the client accepts: a converted manifest is not the one that was signed.
         return _headed(Response(data, content_type=stored.media_type), digest)
 
@@ -123,8 +132,10 @@ class ManifestViews:
         if isinstance(reference, Digest) and digest != reference:
             raise DigestInvalidError("the digest is not that of the manifest", detail={"digest": reference})
         manifest = parse(data, request.headers.get("Content-Type", ""))
-        self._database.transact(
-            lambda session: put_manifest(
+
+        def work(session: Session) -> None:
+            now = self._clock()
+            put_manifest(
                 session,
                 repository,
                 manifest,
@@ -132,11 +143,15 @@ class ManifestViews:
                 digest=digest,
                 tags=tags,
                 actor=grant.subject,
-                now=self._clock(),
+                now=now,
                 keep=self._policies.of(session, repository).is_immutable,
                 sparse=self._sparse,
             )
-        )
+            told = {"digest": digest, "media_type": manifest.media_type}
+            pushed = [of_request(Kind.PUSH, repository, now, tag=tag, **told, size=len(data)) for tag in sorted(tags)]
+            outbox.tell(session, *(pushed or [of_request(Kind.PUSH, repository, now, **told, size=len(data))]))
+
+        self._database.transact(work)
         response = bare(201)
         response.headers["Location"] = f"/v2/{repository}/manifests/{digest}"
         response.headers["Docker-Content-Digest"] = digest
@@ -169,9 +184,12 @@ class ManifestViews:
                 now = self._clock()
                 keep = self._policies.of(session, repository).is_immutable
                 if isinstance(reference, Digest):
-                    delete_manifest(session, repository, reference, actor=grant.subject, now=now, keep=keep)
+                    gone = delete_manifest(session, repository, reference, actor=grant.subject, now=now, keep=keep)
+                    event = of_request(Kind.DELETE, repository, now, digest=reference, tags=gone[:_MAX_TOLD])
                 else:
-                    delete_tag(session, repository, reference, actor=grant.subject, now=now, keep=keep)
+                    was = delete_tag(session, repository, reference, actor=grant.subject, now=now, keep=keep)
+                    event = of_request(Kind.DELETE, repository, now, tag=reference, digest=was)
+                outbox.tell(session, event)
                 TRAIL.append(session, caller(), now, deed)
 
             self._database.transact(work)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The HTTP API `/api/v1`: accounts, organisations, namespaces, repositories, grants and access tokens.
+"""The HTTP API `/api/v1`: accounts, organisations, namespaces, repositories, grants and access tokens,
+what the wings add, and webhooks (`registry.accounts.api.webhooks`).
 
 `create_api` gives a blueprint.  Each operation is declared once, beside the function that does it
 (`registry.accounts.api.operations`); the OpenAPI document is made from these declarations, and a request's body is
