@@ -77,13 +77,16 @@ class Sender:
         sent = {"Host": parsed.authority, "Content-Type": MEDIA_TYPE, "User-Agent": self._agent} | headers
         with Exchange(LONGEST) as exchange:
             try:
-                return _judged(self._status(parsed, found, body, sent))
+                status = self._status(parsed, found, body, sent)
+                if not exchange.passed:  # else the headers broke off, which looks as if they had come to their end
+                    return _judged(status)
             except SSLError as error:
                 return Outcome(None, f"TLS: {error}"[:MAX_ERROR])
             except (NewConnectionError, ConnectTimeoutError):
                 return Outcome(None, "no connection")
             except (HTTPError, OSError):
-                return Outcome(None, f"no answer in {LONGEST:g} seconds" if exchange.passed else "no answer")
+                pass
+        return Outcome(None, f"no answer in {LONGEST:g} seconds" if exchange.passed else "no answer")
 
     def _status(self, url: Url, addresses: list[str], body: bytes, headers: dict[str, str]) -> int:
         for number, address in enumerate(addresses, 1):
