@@ -104,7 +104,7 @@ def create_app(
     policies = _policies(settings)
     trust_data = TrustData(source, DatabaseCache(database), clock=clock)
     enforcer = Enforcer(database, policies, trust_data)
-    reporter = Reporter(database)
+    reporter, addresses = Reporter(database), open_addresses(settings)
     guard = Guard(_verifier(settings), settings.realm, settings.token_service, clock=clock)
     gate = Gate(guard, enforcer, sites, reporter, clock)
     uploads = Uploads(database, storage, clock, max_bytes=settings.max_blob_bytes)
@@ -127,7 +127,7 @@ def create_app(
         kinds = make_kinds(Parts(database, storage, policies, trust_data, clock))
         wings: list[Callable[[Api], None]] = [
             lambda api: jobs_api.declare(api, database, kinds, clock),
-            lambda api: webhooks.declare(api, sites, open_addresses(settings)),
+            lambda api: webhooks.declare(api, sites, addresses),
         ]
         app.register_blueprint(create_api(database, issuer.service, sites, clock=clock, wings=wings))
     if settings.notary_url is not None:
@@ -213,6 +213,7 @@ def _serve(settings: Settings) -> int:
     database = create_app(settings).extensions[DATABASE]
     if settings.admin_password_file is not None:
         ensure_admin(database, settings.admin_name, settings.admin_password_file)
+    _tasks(settings, database)
     database.dispose()  # no connection may cross the fork
     tls = None
     if settings.tls_certificate and settings.tls_key:

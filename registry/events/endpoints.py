@@ -138,9 +138,9 @@ def find_webhook(database: Database, number: int) -> Webhook:
     """
     with database.read() as session:
         found = session.execute(select(WebhookRow, _WAITING).where(WebhookRow.id == min(number, _END))).first()
-    if found is None:
-        raise NotFoundError("there is no such webhook")
-    return _webhook(*found)
+        if found is None:
+            raise NotFoundError("there is no such webhook")
+        return _webhook(*found)
 
 
 def set_enabled(database: Database, number: int, enabled: bool, now: datetime) -> None:
