@@ -33,6 +33,8 @@ Resolver = Callable[..., Iterable[tuple[Any, Any, Any, Any, tuple[Any, ...]]]]
 _TRIED = 4
 _PORTS = {"http": 80, "https": 443}
 _HOST = re.compile(r"(?!.*\.\.)[a-z0-9]([a-z0-9._-]{0,251}[a-z0-9])?")
+# Resolvers take such a name for an address of IPv4, each in its own way.
+_NUMBER = re.compile(r"(.*\.)?([0-9]+|0x[0-9a-f]*)")
 _URL = re.compile(r"https?://[^\s\\@#]+", re.ASCII | re.IGNORECASE)
 # IANA's special-purpose registries, by name and not by Python's `is_global`, which changes with its versions.
 _INSIDE = [
@@ -116,7 +118,7 @@ class Addresses:
         if scheme != "https" and not self._plain_http:
             raise InvalidError("a webhook's URL begins with https://")
         literal = _literal(host)
-        if literal is None and not _HOST.fullmatch(host):
+        if literal is None and (not _HOST.fullmatch(host) or _NUMBER.fullmatch(host)):
             raise InvalidError("the host in the webhook's URL is malformed")
         if literal is not None and not self._is_allowed(literal, trusted):
             raise InvalidError("the address in the webhook's URL is not a public one, and is not allowed")

@@ -110,10 +110,16 @@ def test_what_is_no_plain_https_url_is_refused_when_a_webhook_is_added(url: str)
         Addresses().parse(url, trusted=True)
 
 
-@pytest.mark.parametrize("host", ["2130706433", "0x7f000001", "0177.0.0.1", "127.1", "0", "localhost"])
-def test_what_the_machine_itself_takes_for_a_loopback_address_is_refused_when_it_is_resolved(host: str) -> None:
+@pytest.mark.parametrize("host", ["2130706433", "0x7f000001", "0177.0.0.1", "127.1", "0", "a.0x", "1.2.3.4.5"])
+def test_what_a_resolver_may_take_for_a_loopback_address_is_no_name(host: str) -> None:
     """AUTH-A11"""
-    outcome = Sender(Addresses()).post(f"https://{host}/", b"{}", {}, trusted=True)
+    with pytest.raises(InvalidError):
+        Addresses(["0.0.0.0/0"]).parse(f"https://{host}/", trusted=True)
+
+
+def test_the_machines_own_names_lead_nowhere() -> None:
+    """AUTH-A11"""
+    outcome = Sender(Addresses()).post("https://localhost/", b"{}", {}, trusted=True)
     assert outcome == Outcome(None, "the name's address is not a public one, and is not allowed")
 
 
