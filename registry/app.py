@@ -34,6 +34,7 @@ from registry.explain import Explainer
 from registry.jobs import api as jobs_api
 from registry.jobs import commands as job_commands
 from registry.jobs.catalogue import make_kinds
+from registry.jobs.telling import tell_findings
 from registry.jobs.trust import Parts
 from registry.jobs.worker import Worker
 from registry.leases import Leases
@@ -267,7 +268,8 @@ def _trust_data(settings: Settings, database: Database) -> TrustData:
 
 def _job_worker(settings: Settings, database: Database) -> Worker:
     parts = _parts(settings, database)
-    return Worker(database, make_kinds(parts), Leases(database, parts.clock), parts.clock)
+    leases = Leases(database, parts.clock)
+    return Worker(database, make_kinds(parts), leases, parts.clock, on_end=tell_findings)
 
 
 def _policies(settings: Settings) -> Policies:

@@ -22,6 +22,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from registry.errors import ManifestUnknownError, TagImmutableError
+from registry.events import outbox
+from registry.events.event import Event, Kind
 from registry.jobs.kinds import Report, Turn
 from registry.jobs.trust import Parts, Signed, repository_names
 from registry.models import TRAIL, RepositoryRow, TagRow
@@ -193,7 +195,11 @@ class Pruning:
         # Locked before the look: it may have been moved.
         if _tags(session, repository, tag.name, lock=True) != [tag]:
             raise ManifestUnknownError(f"the tag {tag.name} was moved")
-        delete_tag(session, repository, Tag(tag.name), actor=who.actor, now=now, keep=keep)
+        digest = delete_tag(session, repository, Tag(tag.name), actor=who.actor, now=now, keep=keep)
+        outbox.tell(
+            session,
+            Event(kind=Kind.DELETE, repository=repository, tag=tag.name, digest=digest, actor=who.actor, time=now),
+        )
         deed = Deed(action="tag.delete", name=repository, detail={"tag": tag.name, "run": self._turn.run})
         TRAIL.append(session, who, now, deed)
 

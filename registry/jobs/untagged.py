@@ -25,6 +25,8 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from registry.blobs import BATCH
+from registry.events import outbox
+from registry.events.event import Event, Kind
 from registry.jobs.kinds import Turn
 from registry.jobs.trust import Parts, Signed
 from registry.manifests import Part
@@ -178,7 +180,15 @@ class Untagged:
             Deed(action="manifest.delete", name=repository, detail={"manifest": node.digest, "run": self._turn.run})
             for node in group
         ]
-        TRAIL.append(session, self._turn.who, self._parts.clock(), *deeds)
+        who, now = self._turn.who, self._parts.clock()
+        outbox.tell(
+            session,
+            *(
+                Event(kind=Kind.DELETE, repository=repository, digest=node.digest, actor=who.actor, time=now)
+                for node in group
+            ),
+        )
+        TRAIL.append(session, who, now, *deeds)
         return True
 
 

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from pathlib import Path
+from threading import Event as StopEvent
 from typing import Any
 
 import pytest
@@ -21,13 +23,22 @@ from registry.events.endpoints import add_webhook, list_webhooks
 from registry.events.event import KINDS, Event, Kind
 from registry.events.models import WebhookDeliveryRow
 from registry.events.reporter import PERIOD, Reporter
+from registry.jobs.catalogue import make_kinds
+from registry.jobs.kinds import Kind as JobKind
+from registry.jobs.runs import State
+from registry.jobs.telling import tell_findings
+from registry.jobs.trust import Parts
+from registry.jobs.worker import Worker
+from registry.leases import Leases
 from registry.manifests import OCI_IMAGE
 from registry.models import TRAIL
 from registry.policies import Mode, Policies, Policy
+from registry.storage.file import FileStorage
 from registry.trustcache import DatabaseCache
 from registry.trustdata import TrustData
 from trust.errors import UnavailableError
 from trust.names import Gun, RepositoryName
+from trust.web.caller import Who
 from trust.web.database import Database
 from world import APP, HOST, World
 
@@ -192,18 +203,68 @@ def test_a_publish_through_the_registry_is_looked_at_by_itself_and_never_fails(
     enforcer.learn(f"{HOST}/{APP}")
 
 
-def test_what_jobs_find_is_told_as_they_say_it(world: World, receiver: Receiver) -> None:
-    event = Event(
-        kind=Kind.EXPIRING, repository=APP, time=world.now, detail={"role": "root", "expires": "2027-01-01T00:00:00Z"}
-    )
-    with world.database.write() as session:
-        outbox.tell(session, event)
-    assert told(world, receiver) == [
-        (
-            "troth.trust.expiring", APP,
-            {"version": 1, "repository": APP, "role": "root", "expires": "2027-01-01T00:00:00Z"},
-        )
-    ]  # fmt: skip
+def worker(world: World, kinds: Mapping[str, JobKind]) -> Worker:
+    clock = lambda: world.now  # noqa: E731
+    return Worker(world.database, kinds, Leases(world.database, clock), clock, on_end=tell_findings)
+
+
+def run(jobs: Worker, name: str, **options: Any) -> None:
+    assert jobs.run_now(name, options, Who(), StopEvent()).state is State.DONE
+
+
+def test_drift_is_told_once_when_it_is_new(world: World, receiver: Receiver) -> None:
+    trust_data = TrustData(world.source, DatabaseCache(world.database), clock=lambda: world.now)
+    policies, storage = Policies(Policy(Mode.ENFORCED), HOST), FileStorage(world.folder / "content")
+    jobs = worker(world, make_kinds(Parts(world.database, storage, policies, trust_data, lambda: world.now)))
+    signed = world.push_image(APP, "1")
+    world.publish(APP, {"1": signed})
+    run(jobs, "drift")
+    moved = world.push_image(APP, "1", seed="moved")
+    told(world, receiver)
+    run(jobs, "drift")
+    ((kind, subject, data),) = told(world, receiver)
+    assert (kind, subject) == ("troth.trust.drift", "library/app:1")
+    assert (data["finding"], data["digest"], data["signed_digest"]) == ("moved", moved, signed)
+    run(jobs, "drift")
+    run(jobs, "refresh")
+    run(jobs, "drift")
+    assert told(world, receiver) == []
+    world.push_manifest(APP, world.manifests[signed], "1")
+    run(jobs, "drift")
+    world.push_manifest(APP, world.manifests[moved], "1")
+    run(jobs, "drift")
+    assert [kind for kind, _, _ in told(world, receiver)] == ["troth.push", "troth.push", "troth.trust.drift"]
+    run(jobs, "prune", rules=[{"keep": 0, "signed": True}])
+    ((kind, subject, data),) = told(world, receiver)
+    assert (kind, subject, data["digest"], data["actor"]) == ("troth.delete", "library/app:1", moved, "(operator)")
+    run(jobs, "gc", untagged=True)
+    world.now += timedelta(days=2)
+    run(jobs, "gc", untagged=True)
+    assert [(kind, subject) for kind, subject, _ in told(world, receiver)] == [
+        ("troth.delete", f"library/app@{moved}")  # what is signed stays
+    ]
+
+
+def test_what_ends_soon_is_told_again_as_its_end_comes_near(world: World, receiver: Receiver) -> None:
+    ends = world.now + timedelta(days=80)
+    finding = {
+        "finding": "expiring", "repository": APP, "gun": f"{HOST}/{APP}", "role": "root", "id": "an id",
+        "expires": ends.isoformat(), "message": "root ends",
+    }  # fmt: skip
+    kinds = {
+        name: JobKind(name, "", {"type": "object"}, "0 0 * * *", True, lambda _turn: {"findings": [finding]})
+        for name in ("drift", "refresh")
+    }
+    jobs, left = worker(world, kinds), []
+    for days in (80, 79, 31, 30, 29, 8, 7, 6, 1, 0, -1):
+        world.now = ends - timedelta(days=days)
+        run(jobs, "refresh")
+        run(jobs, "drift")
+        for kind, subject, data in told(world, receiver):
+            assert (kind, subject, data["role"]) == ("troth.trust.expiring", APP, "root")
+            assert data["expires"] == ends.isoformat()
+            left.append(days)
+    assert left == [80, 30, 7, 1, 0]
 
 
 def test_where_nobody_wants_them_pulls_and_refusals_cost_one_question_in_ten_seconds(tmp_path: Path) -> None:
