@@ -10,13 +10,14 @@ they are, in a stream; the notary server checks the token itself.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
 import urllib3
 from flask import Blueprint, Response, request
+from werkzeug.wsgi import ClosingIterator
 
 from registry.errors import NameInvalidError
 from trust.errors import InvalidError, SettingsError, UnavailableError
@@ -121,9 +122,11 @@ def hand_over(url: str, ca: Path | None, published: Callable[[str], None] = lamb
             answer.release_conn()
             response = Response(status=answer.status, headers=passed)
         else:
-            response = Response(_body(answer), status=answer.status, headers=passed, direct_passthrough=True)
-        if request.method == "POST" and answer.status == 200 and request.path.endswith("/_trust/tuf/"):
-            response.call_on_close(lambda: published(gun))
+            body: Iterable[bytes] = _body(answer)
+            if request.method == "POST" and answer.status == 200 and request.path.endswith("/_trust/tuf/"):
+                # `call_on_close` is not for what is passed through.
+                body = ClosingIterator(body, lambda: published(gun))
+            response = Response(body, status=answer.status, headers=passed, direct_passthrough=True)
         if "Content-Type" not in passed:  # Flask makes one up
             del response.headers["Content-Type"]
         return response

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,8 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from threading import Barrier, Event
+from threading import Barrier, Event, Thread
+from typing import Any
 
 import pytest
 from sqlalchemy.orm import Session
@@ -37,6 +39,7 @@ from registry.events.endpoints import (
 )
 from registry.events.event import Kind
 from registry.events.sender import Sender
+from registry.events.signature import headers, new_secret
 from trust.errors import ConflictError, NotFoundError
 from trust.web.database import Database
 from trust.web.migrations import upgrade
@@ -266,6 +269,43 @@ def test_a_slow_endpoint_holds_no_other_and_a_stop_is_obeyed(site: Site, receive
     assert site.deliverer().deliver_due(stop) == 0
 
 
+_CODE = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+def test_the_receiver_of_the_how_to_believes_what_is_genuine_and_fresh_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (code,) = _CODE.findall((Path(__file__).parents[2] / "docs/how-to/webhooks.md").read_text())
+    assert '("127.0.0.1", 8000)' in code
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "webhook-secret").write_text(SECRET + "\n")
+    names: dict[str, Any] = {}
+    Thread(target=exec, args=(code.replace("8000", "0"), names), daemon=True).start()
+    deadline = time.monotonic() + 10
+    while "server" not in names and time.monotonic() < deadline:
+        time.sleep(0.01)
+    url, body, now = (
+        f"http://127.0.0.1:{names['server'].server_port}/",
+        b'{"type": "troth.push", "data": {}}',
+        time.time(),
+    )
+
+    def send(secret: str, age: int, data: bytes = body) -> int | None:
+        signed = headers(secret, "an id", datetime.fromtimestamp(now - age, UTC), body)
+        return Sender(LOOPBACK).post(url, data, signed, trusted=True).status
+
+    try:
+        assert send(SECRET, 0) == 204
+        assert send(SECRET, 60) == 204  # again, of which nothing is seen
+        assert send(SECRET, 900) == 401
+        assert send(new_secret(), 0) == 401
+        assert send(SECRET, 0, body.replace(b"push", b"pull")) == 401
+    finally:
+        names["server"].shutdown()
+        names["server"].server_close()
+    assert capsys.readouterr().out == "troth.push None {}\n"
+
+
 # Several processes.
 
 
@@ -323,6 +363,7 @@ import sys
 from registry.events.addresses import Addresses
 from registry.events.deliver import Deliverer
 from registry.events.sender import Sender
+from registry.events.signature import headers, new_secret
 from trust.web.database import Database
 
 sender = Sender(Addresses(["127.0.0.0/8"], plain_http=True))

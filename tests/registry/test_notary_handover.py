@@ -18,7 +18,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -443,10 +443,10 @@ def upstream() -> Iterator[Upstream]:
     thread.join()
 
 
-def client_of(url: str, ca: Path | None = None) -> FlaskClient:
+def client_of(url: str, ca: Path | None = None, published: Callable[[str], None] = lambda _gun: None) -> FlaskClient:
     """A client of an app that only hands over."""
     app = create_base_app("registry")
-    app.register_blueprint(hand_over(url, ca))
+    app.register_blueprint(hand_over(url, ca, published))
     return app.test_client(use_cookies=False)
 
 
@@ -483,6 +483,23 @@ def test_only_headers_that_the_notary_server_needs_are_handed_on(upstream: Upstr
     assert (line, body) == (f"POST {tuf(GUN, '')} HTTP/1.1", b"body")
     ours = {"Host": upstream.url.removeprefix("http://"), "Accept-Encoding": "identity", "Content-Length": "4"}
     assert headers == needed | ours | {"X-Request-Id": answer.headers["X-Request-Id"]}
+
+
+def test_a_publish_that_was_taken_is_looked_at_and_nothing_else_is(upstream: Upstream) -> None:
+    looked: list[str] = []
+
+    def ask(method: str, file: str, status: str = "200 OK") -> int:
+        upstream.answer = f"HTTP/1.1 {status}\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok".encode()
+        client = client_of(upstream.url, published=looked.append)
+        return client.open(tuf(GUN, file), method=method, data=b"body", buffered=True).status_code
+
+    for status in ("401 Unauthorized", "400 Bad Request", "503 Service Unavailable"):
+        assert ask("POST", "", status) == int(status[:3])
+    for method, file in (("GET", "root.json"), ("POST", "snapshot.key"), ("DELETE", "")):
+        assert ask(method, file) == 200
+    assert looked == []
+    assert ask("POST", "") == 200
+    assert looked == [GUN]
 
 
 def test_a_question_is_asked_again_where_the_notary_server_hung_up(upstream: Upstream) -> None:
