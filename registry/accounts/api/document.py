@@ -52,7 +52,7 @@ def describe(
         "info": {
             "title": "troth-registry",
             "version": "1",
-            "description": "Accounts, organisations, namespaces, repositories, grants, access tokens, jobs and webhooks. "
+            "description": "Accounts, organisations, namespaces, repositories, grants, tokens, jobs and webhooks. "
             "A slash in a repository's name may stand in a path as it is, or as %2F.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
