@@ -99,9 +99,9 @@ def declare(api: Api, sites: Sites, addresses: Addresses) -> None:
         answers={200: "Webhooks"}, query={"place": {**ref("Place"), "default": ""}},
     )  # fmt: skip
     def webhooks(call: Call) -> Answer:
-        place = call.query.get("place", "")
-        _require_admin(call, place)
-        found = list_webhooks(call.database, place or None)
+        place = Place(call.query["place"]) if "place" in call.query else None
+        _require_admin(call, place or "")
+        found = list_webhooks(call.database, place)
         return 200, {"webhooks": [_webhook(each) for each in found]}
 
     @api.operation(
