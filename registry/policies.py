@@ -1,114 +1,52 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a repository demands of signatures: a default for the site, and settings of namespaces and repositories.
+"""What a repository demands of signatures: a default for the site, and what is said of namespaces and repositories.
 
     policies = Policies(Policy(Mode.ENFORCED), host="localhost:5000")
     policies.of(session, RepositoryName("library/app")).mode
-    policies.change(session, Namespace("library/"), require="all")
+    policies.change(session, Namespace("library/"), require="all")             # the administrators' word
+    policies.change(session, Namespace("library/"), adds=True, grace_days=0)   # that of the namespace's own admins
 
 A row says only what differs.  What it leaves open comes from the next wider one: the repository's own row, then its
 namespaces from the longest (`team/tools/`) to the shortest (`team/`), then the site's default.  So a pin that a
 namespace sets binds all below it, whatever else they say of themselves.
+
+Two may speak for a place.  What the registry's administrators say replaces what is wider, be it stricter or not.
+What the place's own admins say is added, and counts as far as it is stricter (`registry.demands`).  That is looked at
+anew at every reading, so that it weakens nothing that is demanded later, either.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from enum import StrEnum
-from fnmatch import fnmatchcase
+from datetime import UTC, datetime
 from typing import Self
 
-from sqlalchemy import Integer, String, func, select
+from sqlalchemy import Integer, String, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from registry.base import Base
+from registry.demands import (
+    MAX_PATTERNS,
+    MAX_PINS,
+    MAX_ROLES,
+    PARTS,
+    Mode,
+    Policy,
+    Said,
+    falls_short,
+    refined,
+    tightened,
+)
 from registry.inserts import insert_or_find
 from registry.models import TRAIL, ascii_text
 from trust.collection import DOCKER_ROLES
-from trust.errors import InvalidError
+from trust.errors import DeniedError, InvalidError
 from trust.names import Gun, RepositoryName, RoleName
 from trust.web.audit import Deed
 from trust.web.caller import Who, caller
 
-_MAX_PINS = 16
-_MAX_ROLES = 16
-_MAX_PATTERNS = 16
-_MAX_GRACE_DAYS = 365
-_PIN = re.compile(r"[0-9a-f]{64}")
-_REQUIRE = re.compile(r"any|all|[1-9][0-9]?")
-_PATTERN = re.compile(r"[A-Za-z0-9._*?\[\]!-]{1,128}")
-
-
-class Mode(StrEnum):
-    """What happens to content that is not signed as the policy demands."""
-
-    DISABLED = "disabled"  #: it is served; nothing is asked
-    PERMISSIVE = "permissive"  #: it is served, with a warning and a log line
-    ENFORCED = "enforced"  #: it is refused
-    RESOLVE = "resolve"  #: it is refused; but a tag that was moved is served as what it is signed as
-
-    @property
-    def refuses(self) -> bool:
-        """Whether anything is refused at all."""
-        return self in (Mode.ENFORCED, Mode.RESOLVE)
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """The demand on one repository.
-
-    Attributes:
-        mode: see `Mode`.
-        roles: whose signatures count; the first role that has a tag decides what it stands for.
-        pins: IDs of root keys (the key's or its certificate's) of which one must have signed the root; empty: the
-            first root seen is believed, and then for ever.
-        require: how many of the roles must sign the same: `any`, `all`, or a number.
-        grace_days: for how many days expired trust data is believed; never a root.
-        immutable: patterns (`*`, `?`, `[…]`) of tags that cannot be moved or deleted once they were pushed.
-
-    Raises:
-        InvalidError: a role signs no content, a pin is no key ID, a number is out of range, or a list is too long.
-    """
-
-    mode: Mode
-    roles: tuple[RoleName, ...] = DOCKER_ROLES
-    pins: tuple[str, ...] = ()
-    require: str = "any"
-    grace_days: int = 0
-    immutable: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if not 0 < len(self.roles) <= _MAX_ROLES or not all(role.is_targets for role in self.roles):
-            raise InvalidError(f"the roles that count are targets and its delegations, 1 to {_MAX_ROLES} of them")
-        if len(self.pins) > _MAX_PINS or not all(_PIN.fullmatch(pin) for pin in self.pins):
-            raise InvalidError(f"a pin is a key ID of 64 hex digits, and there are at most {_MAX_PINS}")
-        if not _REQUIRE.fullmatch(self.require) or self.needed > len(set(self.roles)):
-            raise InvalidError("any, all, or a number of the roles that count must sign, and not more than there are")
-        if not 0 <= self.grace_days <= _MAX_GRACE_DAYS:
-            raise InvalidError(f"the grace for expired trust data is 0 to {_MAX_GRACE_DAYS} days")
-        if len(self.immutable) > _MAX_PATTERNS or not all(_PATTERN.fullmatch(each) for each in self.immutable):
-            raise InvalidError(
-                f"a pattern of immutable tags has letters, digits, ._- and the wildcards * ? [ ], "
-                f"and there are at most {_MAX_PATTERNS}"
-            )
-
-    @property
-    def needed(self) -> int:
-        """How many of the roles must sign the same."""
-        if self.require == "all":
-            return len(set(self.roles))
-        return 1 if self.require == "any" else int(self.require)
-
-    @property
-    def grace(self) -> timedelta:
-        """For how long expired trust data is believed."""
-        return timedelta(days=self.grace_days)
-
-    def is_immutable(self, tag: str) -> bool:
-        """Whether `tag`, once pushed, stays what it is."""
-        return any(fnmatchcase(tag, pattern) for pattern in self.immutable)
+__all__ = ["Mode", "Namespace", "Policies", "Policy", "Scope", "Source", "parse_scope"]
 
 
 class Namespace(str):
@@ -139,22 +77,56 @@ def parse_scope(text: str) -> Scope:
     return Namespace(text) if text.endswith("/") else RepositoryName(text)
 
 
-class PolicyRow(Base):
-    """What a repository or a namespace (it ends in a slash) demands; a null says: as the next wider one.
+class SaidRow(Base):
+    """What is said in a place: a repository, or a namespace (it ends in a slash); a null: as the next wider one.
 
     `required` belongs to `roles` and is inherited with them.
     """
 
-    __tablename__ = "trust_policies"
+    __abstract__ = True
 
     repository: Mapped[str] = mapped_column(ascii_text(200), primary_key=True)
     mode: Mapped[str | None] = mapped_column(ascii_text(16))
-    roles: Mapped[str | None] = mapped_column(String(_MAX_ROLES * 256))
-    pins: Mapped[str | None] = mapped_column(String(_MAX_PINS * 65))
+    roles: Mapped[str | None] = mapped_column(String(MAX_ROLES * 256))
+    pins: Mapped[str | None] = mapped_column(String(MAX_PINS * 65))
     required: Mapped[str | None] = mapped_column(ascii_text(8))
     grace_days: Mapped[int | None] = mapped_column(Integer)
     #: an empty text: no tag is immutable, whatever a wider policy says
-    immutable: Mapped[str | None] = mapped_column(String(_MAX_PATTERNS * 129))
+    immutable: Mapped[str | None] = mapped_column(String(MAX_PATTERNS * 129))
+
+
+class PolicyRow(SaidRow):
+    """What the administrators say of a place."""
+
+    __tablename__ = "trust_policies"
+
+
+class AdditionRow(SaidRow):
+    """What the admins of a place add."""
+
+    __tablename__ = "trust_policy_additions"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Something that has a say in a policy.
+
+    Attributes:
+        place: of which repository or namespace it is said.
+        adds: whether the place's own admins say it; else the administrators do.
+        said: what.
+        wider: the policy without it.
+    """
+
+    place: str
+    adds: bool
+    said: Said
+    wider: Policy
+
+    @property
+    def short(self) -> list[str]:
+        """The parts of it that do not count, since what is wider demands more."""
+        return falls_short(self.wider, self.said) if self.adds else []
 
 
 class Policies:
@@ -179,14 +151,20 @@ class Policies:
 
     def of(self, session: Session, scope: Scope) -> Policy:
         """The policy of a repository, or what a namespace would give to one that says nothing itself."""
-        policy = self.default
-        for row in reversed(_rows(session, scope)):
-            policy = _refined(policy, row)
-        return policy
+        return self.explained(session, scope)[0]
 
     def sources(self, session: Session, scope: Scope) -> list[str]:
-        """Which rows have a say in the policy, the nearest first: `["library/app", "library/"]`."""
-        return [row.repository for row in _rows(session, scope)]
+        """Which places have a say in the policy, the nearest first: `["library/app", "library/"]`."""
+        return list(dict.fromkeys(source.place for source in self.explained(session, scope)[1]))
+
+    def explained(self, session: Session, scope: Scope) -> tuple[Policy, list[Source]]:
+        """The policy of `scope`, and all that has a say in it, the nearest first."""
+        policy, sources = self.default, list[Source]()
+        for row in _rows(session, scope):
+            said, adds = _said(row), isinstance(row, AdditionRow)
+            sources.append(Source(row.repository, adds, said, policy))
+            policy = tightened(policy, said) if adds else refined(policy, said)
+        return policy, sources[::-1]
 
     def change(
         self,
@@ -199,6 +177,8 @@ class Policies:
         require: str | None = None,
         grace_days: int | None = None,
         immutable: Sequence[str] | None = None,
+        unsaid: Collection[str] = (),
+        adds: bool = False,
         who: Who | None = None,
     ) -> Policy:
         """Set what is given; no roles or no pins are those of the next wider policy again.
@@ -212,42 +192,51 @@ class Policies:
             require: how many of the roles must sign; it binds to the roles that count now.
             grace_days: for how many days expired trust data is believed.
             immutable: patterns of immutable tags; an empty list: none is, whatever a wider policy says.
+            unsaid: names of parts that shall be those of the next wider policy again.
+            adds: whether it is the place's own admins who say so.
             who: on whose behalf; None: whoever makes the current request, or the operator.
 
         Raises:
             InvalidError: see `Policy`.
+            DeniedError: what an admin of the place adds falls short of what is demanded of it.
         """
         # Each by itself first: once they are joined, a comma in one of them would make it two.
         Policy(Mode.ENFORCED, tuple(roles or DOCKER_ROLES), tuple(pins or ()), immutable=tuple(immutable or ()))
+        if len(immutable or ()) > MAX_PATTERNS:
+            raise InvalidError(f"there are at most {MAX_PATTERNS} patterns of immutable tags")
         before = self.of(session, scope)
-        find = select(PolicyRow).where(PolicyRow.repository == str(scope))
-        row = insert_or_find(session, PolicyRow(repository=str(scope)), find)
-        if mode is not None:
+        row = _own_row(session, AdditionRow if adds else PolicyRow, scope)
+        if mode is not None or "mode" in unsaid:
             row.mode = mode
-        if roles is not None:
-            row.roles = ",".join(roles) or None
-            row.required = row.required if row.roles else None
+        if roles is not None or "roles" in unsaid:
+            row.roles = ",".join(roles or ()) or None
+        if row.roles is None or "require" in unsaid:
+            row.required = None
         if require is not None:
-            if row.roles is None:
-                row.roles = ",".join(self.of(session, scope).roles)
+            row.roles = row.roles or ",".join(self.of(session, scope).roles)
             row.required = require
-        if pins is not None:
-            row.pins = ",".join(pins) or None
-        if grace_days is not None:
+        if pins is not None or "pins" in unsaid:
+            row.pins = ",".join(pins or ()) or None
+        if grace_days is not None or "grace_days" in unsaid:
             row.grace_days = grace_days
-        if immutable is not None:
-            row.immutable = ",".join(immutable)
-        now = self.of(session, scope)
+        if immutable is not None or "immutable" in unsaid:
+            row.immutable = None if immutable is None else ",".join(immutable)
+        now, sources = self.explained(session, scope)
+        if adds:
+            given = {"mode": mode, "roles": roles or require, "pins": pins, "grace_days": grace_days}
+            _refuse_short(sources, {part for part, value in given.items() if value is not None})
         session.flush()  # only what `Policy` did not refuse
-        _tell(session, who, scope, "policy.change", before, now)
+        _tell(session, who, scope, "policy.add" if adds else "policy.change", before, now)
         return now
 
-    def reset(self, session: Session, scope: Scope, *, who: Who | None = None) -> None:
-        """Drop all that a repository or a namespace has of its own."""
-        row = session.get(PolicyRow, str(scope))
-        if row is not None:
-            before = self.of(session, scope)
-            session.delete(row)
+    def reset(self, session: Session, scope: Scope, *, adds: bool = False, who: Who | None = None) -> None:
+        """Drop all that is said of a repository or a namespace; with `adds`, what its own admins have added alone."""
+        before = self.of(session, scope)
+        kinds = (AdditionRow,) if adds else (PolicyRow, AdditionRow)
+        rows = [row for kind in kinds if (row := session.get(kind, str(scope))) is not None]
+        if rows:
+            for row in rows:
+                session.delete(row)
             session.flush()  # else a change in the same session would find it
             _tell(session, who, scope, "policy.reset", before, self.of(session, scope))
 
@@ -256,38 +245,61 @@ def _tell(session: Session, who: Who | None, scope: Scope, action: str, before: 
     """Have a change recorded, with the parts that differ."""
     pairs = {
         name: [getattr(before, name), getattr(now, name)]
-        for name in ("mode", "roles", "require", "pins", "grace_days", "immutable")
+        for name in PARTS
         if getattr(before, name) != getattr(now, name)
     }
     deed = Deed(action=action, name=scope, detail=pairs)
     TRAIL.append(session, who or caller(), datetime.now(UTC), deed)
 
 
-def _rows(session: Session, scope: Scope) -> list[PolicyRow]:
-    """The rows of `scope` and of the namespaces around it, the nearest first."""
+def _refuse_short(sources: list[Source], given: set[str]) -> None:
+    """Refuse what was just said by the admins of a place, if it falls short.
+
+    Args:
+        sources: what they say is the nearest of them.
+        given: the parts that were just said.
+    """
+    source = sources[0]
+    asked = refined(source.wider, source.said)
+    for part in source.short:
+        if part in given:
+            names = (part, "require") if part == "roles" else (part,)
+            told = [
+                " ".join(f"{name} {_text(getattr(each, name))}" for name in names) for each in (asked, source.wider)
+            ]
+            wider = list(dict.fromkeys(each.place for each in sources[1:])) or ["settings"]
+            raise DeniedError(
+                f"an administrator alone may demand less here: asked for {told[0]}, demanded is {told[1]}",
+                detail={"asked": told[0], "given": f"admin of {source.place}", "demanded": told[1], "from": wider},
+            )
+
+
+def _text(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _own_row(session: Session, kind: type[SaidRow], scope: Scope) -> SaidRow:
+    """The row of just this place, which is made if it is not there."""
+    return insert_or_find(session, kind(repository=str(scope)), select(kind).where(kind.repository == str(scope)))
+
+
+def _rows(session: Session, scope: Scope) -> list[SaidRow]:
+    """What is said of `scope` and the namespaces around it, the widest first; of one place the additions last."""
     parts = scope.removesuffix("/").split("/")
     names = [str(scope), *("/".join(parts[:count]) + "/" for count in range(1, len(parts)))]
+    found: list[SaidRow] = []
     with session.no_autoflush:
-        found = session.scalars(
-            select(PolicyRow)
-            .where(PolicyRow.repository.in_(names))
-            .order_by(func.length(PolicyRow.repository).desc())
-        )
-        return list(found)
+        for kind in (PolicyRow, AdditionRow):
+            found += session.scalars(select(kind).where(kind.repository.in_(names)))
+    return sorted(found, key=lambda row: len(row.repository))
 
 
-def _refined(wider: Policy, row: PolicyRow) -> Policy:
-    roles, require = wider.roles, wider.require
-    if row.roles:
-        roles, require = tuple(RoleName(role) for role in row.roles.split(",")), row.required or "any"
-    immutable = wider.immutable
-    if row.immutable is not None:
-        immutable = tuple(pattern for pattern in row.immutable.split(",") if pattern)
-    return Policy(
-        Mode(row.mode) if row.mode else wider.mode,
-        roles,
-        tuple(row.pins.split(",")) if row.pins else wider.pins,
-        require,
-        wider.grace_days if row.grace_days is None else row.grace_days,
-        immutable,
+def _said(row: SaidRow) -> Said:
+    return Said(
+        Mode(row.mode) if row.mode else None,
+        tuple(RoleName(role) for role in row.roles.split(",")) if row.roles else None,
+        row.required if row.roles else None,
+        tuple(row.pins.split(",")) if row.pins else None,
+        row.grace_days,
+        None if row.immutable is None else tuple(each for each in row.immutable.split(",") if each),
     )

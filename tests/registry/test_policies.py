@@ -6,10 +6,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from registry import migrations
+from registry.demands import Said, falls_short, tightened
 from registry.policies import Mode, Namespace, Policies, Policy, parse_scope
-from trust.errors import InvalidError
+from trust.errors import DeniedError, InvalidError
 from trust.names import RELEASES, ROOT, SNAPSHOT, TARGETS, TIMESTAMP, RepositoryName, RoleName
 from trust.web.database import Database
 from trust.web.migrations import upgrade
@@ -201,3 +204,107 @@ def test_a_namespace_ends_in_a_slash_and_a_name_can_begin_so() -> None:
     for text in ("/", "Team/", "team//", "../", "team/../", "a" * 200 + "/", "localhost:5000/"):
         with pytest.raises(InvalidError):
             parse_scope(text)
+
+
+# What the admins of a place add (AUTH-A09).
+
+
+def of(policy: Policy) -> Said:
+    """A whole policy, as somebody could say it."""
+    return Said(policy.mode, policy.roles, policy.require, policy.pins or None, policy.grace_days, policy.immutable)
+
+
+ROLES = [TARGETS, RELEASES, RoleName("targets/a"), RoleName("targets/b")]
+PINS = [digit * 64 for digit in "012"]
+
+
+@st.composite
+def policy(draw: st.DrawFn) -> Policy:
+    roles = draw(st.lists(st.sampled_from(ROLES), min_size=1, max_size=4, unique=True))
+    return Policy(
+        draw(st.sampled_from(Mode)),
+        tuple(roles),
+        tuple(draw(st.lists(st.sampled_from(PINS), max_size=2, unique=True))),
+        draw(st.sampled_from(["any", "all", *(str(count + 1) for count in range(len(roles)))])),
+        draw(st.integers(0, 3)),
+        tuple(draw(st.lists(st.sampled_from(["v*", "1.?", "latest"]), max_size=2, unique=True))),
+    )
+
+
+def lets_out(policy: Policy, signers: set[RoleName], root: str, expired: int) -> bool:
+    """Whether content passes that these roles sign, under this root key, with data that ended so long ago."""
+    if not policy.mode.refuses:
+        return True
+    enough = len(signers & set(policy.roles)) >= policy.needed
+    return enough and (not policy.pins or root in policy.pins) and expired <= policy.grace_days
+
+
+@given(policy(), policy(), st.sets(st.sampled_from(ROLES)), st.sampled_from(PINS), st.integers(0, 3))
+def test_nothing_passes_with_an_addition_that_would_not_pass_without(
+    wider: Policy, added: Policy, signers: set[RoleName], root: str, expired: int
+) -> None:
+    """AUTH-A09"""
+    now = tightened(wider, of(added))
+    assert not falls_short(wider, of(now))
+    if lets_out(now, signers, root, expired):
+        assert lets_out(wider, signers, root, expired)
+    assert all(now.is_immutable(tag) for tag in ("v1", "1.2", "latest") if wider.is_immutable(tag))
+    if not falls_short(wider, of(added)) and lets_out(now, signers, root, expired):
+        assert lets_out(added, signers, root, expired)  # and what was added is heard
+
+
+@pytest.mark.parametrize(
+    ("weaker", "sentence"),
+    [
+        ({"mode": Mode.PERMISSIVE}, "asked for mode permissive, demanded is mode resolve"),
+        ({"roles": [TARGETS]}, "asked for roles targets require any, demanded is roles targets/releases,targets"),
+        ({"require": "1"}, "demanded is roles targets/releases,targets require all"),
+        ({"pins": ["1" * 64, "2" * 64]}, "demanded is pins 0123"),
+        ({"grace_days": 3}, "asked for grace_days 3, demanded is grace_days 2"),
+    ],
+)
+def test_what_the_admins_of_a_place_add_weakens_nothing_that_is_demanded_around_it(
+    database: Database, policies: Policies, weaker: dict[str, object], sentence: str
+) -> None:
+    """AUTH-A09"""
+    with database.write() as session:
+        demanded = policies.change(
+            session, TEAM, mode=Mode.RESOLVE, require="all", pins=[PIN], grace_days=2, immutable=["v*"]
+        )
+    for scope in (TEAM, TOOLS, TOOL):
+        with pytest.raises(DeniedError, match=sentence), database.write() as session:
+            policies.change(session, scope, adds=True, **weaker)  # type: ignore[arg-type]  # one of them
+        with database.write() as session:
+            added = policies.change(session, scope, adds=True, immutable=[], mode=Mode.ENFORCED, grace_days=1)
+            assert added == Policy(Mode.ENFORCED, pins=(PIN,), require="all", grace_days=1, immutable=("v*",))
+            policies.reset(session, scope, adds=True)
+            assert policies.of(session, scope) == demanded
+
+
+def test_what_is_demanded_later_counts_over_what_was_added_before(database: Database, policies: Policies) -> None:
+    """AUTH-A09"""
+    site = Policies(Policy(Mode.PERMISSIVE, grace_days=9), "localhost:5000")
+    with database.write() as session:
+        site.change(session, TOOL, adds=True, mode=Mode.RESOLVE, grace_days=5, pins=[PIN], immutable=["latest"])
+        site.change(session, TEAM, mode=Mode.ENFORCED, pins=["0" * 64], immutable=["v*"])
+        now, sources = site.explained(session, TOOL)
+        assert now == Policy(Mode.ENFORCED, pins=("0" * 64,), grace_days=5, immutable=("v*", "latest"))
+        assert [(each.place, each.adds, each.short) for each in sources] == [
+            (TOOL, True, ["mode", "pins"]), (TEAM, False, []),
+        ]  # fmt: skip
+        # The admins go on with what does count, and the administrators may say what they like.
+        assert site.change(session, TOOL, adds=True, grace_days=4).grace_days == 4
+        site.change(session, TOOL, mode=Mode.DISABLED)
+        assert site.of(session, TOOL).mode is Mode.RESOLVE
+        site.reset(session, TOOL)
+        assert site.sources(session, TOOL) == [TEAM]
+
+
+def test_a_part_can_be_left_open_again(database: Database, policies: Policies) -> None:
+    with database.write() as session:
+        policies.change(session, APP, mode=Mode.DISABLED, roles=[TARGETS], require="all", grace_days=0, immutable=[])
+        policies.change(session, APP, unsaid=["mode", "require", "grace_days", "immutable"])
+        _, (source,) = policies.explained(session, APP)
+        assert source.said == Said(roles=(TARGETS,))
+        policies.change(session, APP, unsaid=["roles", "pins"])
+        assert policies.of(session, APP) == DEFAULT
