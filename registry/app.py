@@ -54,7 +54,7 @@ from registry.views.explain import ExplainViews
 from registry.views.gate import Gate
 from registry.views.manifests import ManifestViews
 from registry.views.referrers import ReferrerViews
-from registry.views.routes import prepare
+from registry.views.routes import parse_repository, prepare
 from registry.views.tags import TagViews
 from registry.views.uploads import UploadViews
 from trust.errors import SettingsError, TrustError
@@ -122,15 +122,23 @@ def create_app(
     ReferrerViews(database, gate).expose(app)
     BlobViews(database, storage, gate, timedelta(seconds=settings.storage_link_seconds)).expose(app)
     UploadViews(database, uploads, gate, clock).expose(app)
-    ExplainViews(gate, Explainer(database, policies, enforcer, trust_data)).expose(app)
-    if issuer is not None:
+    explainer = Explainer(database, policies, enforcer, trust_data)
+    explain = ExplainViews(gate, explainer)
+    if issuer is None:
+        explain.expose(app)
+    else:
         app.register_blueprint(create_garant(database, issuer, sites, clock=clock))
         kinds = make_kinds(Parts(database, storage, policies, trust_data, clock))
         wings: list[Callable[[Api], None]] = [
             lambda api: jobs_api.declare(api, database, kinds, clock),
             lambda api: webhooks.declare(api, sites, addresses),
         ]
-        app.register_blueprint(create_api(database, issuer.service, sites, clock=clock, wings=wings))
+        api = create_api(
+            database, issuer.service, sites, clock=clock,
+            policies=policies, enforcer=enforcer, explainer=explainer,
+            explain_to_bearer=lambda repository: explain.get(parse_repository(repository)), wings=wings,
+        )  # fmt: skip
+        app.register_blueprint(api)
     if settings.notary_url is not None:
 
         def look(gun: str) -> None:

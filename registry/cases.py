@@ -70,8 +70,8 @@ class Case:
             self._deny(f"no signed manifest of {self.collection.gun} names the blob {digest}", "UNSIGNED", digest)
         return digest
 
-    def signatures(self, reference: Tag | Digest) -> list[tuple[str, RoleName]]:
-        """Tags and roles whose signatures would stand for nothing if a tag or a manifest were deleted.
+    def signatures(self, reference: Tag | Digest | None) -> list[tuple[str, RoleName]]:
+        """Tags and roles whose signatures would stand for nothing if a tag, a manifest, or all (None) were deleted.
 
         Raises:
             UnavailableError: a role that counts cannot be verified.
@@ -82,14 +82,17 @@ class Case:
             found.update(self.collection.signatures_of(hashes, self.policy.roles))
             return bool(found)
 
-        if isinstance(reference, Tag):
+        if reference is None:
+            found.update((target.name, target.role) for target in self.collection.targets(self.policy.roles))
+        elif isinstance(reference, Tag):
             found.update((reference, role) for role in self._rule.signed(reference))
         else:
             self._are_covered([self._stored(reference, None)], collect)
         if not found:
             for role, error in self._skipped():
                 raise undecided(
-                    f"whether {reference} is signed cannot be told; {role} cannot be verified: {error}",
+                    f"whether {reference or self.repository} is signed cannot be told; "
+                    f"{role} cannot be verified: {error}",
                     error, self.policy, gun=self.collection.gun,
                 )  # fmt: skip
         return sorted(found)
@@ -121,7 +124,7 @@ class Case:
                 f"and {self._demand()}",
                 "TOO_FEW", stored.digest, tag,
             )  # fmt: skip
-        if matches(target.hashes, stored.hashes) and self._rule.is_met(tag, stored.hashes):
+        if self._rule.lets_out(tag, stored.hashes):
             return digest
         resolves = self.policy.mode is Mode.RESOLVE
         here = self._signed_one(tag, target) if resolves else None

@@ -130,17 +130,32 @@ class Enforcer:
             SignedError: it is signed, or part of a signed index.
             UnavailableError: that cannot be told now.
         """
+        return self._delete(grant.subject, repository, reference, cascade)
+
+    def emptying(self, subject: str, repository: RepositoryName, *, cascade: bool) -> Permit:
+        """Whether a whole repository may be deleted: only if its trust collection signs nothing.
+
+        Args:
+            subject: the caller, for the log.
+            repository: which one.
+            cascade: as for `deletion`, whose errors this has.
+        """
+        return self._delete(subject, repository, None, cascade)
+
+    def _delete(
+        self, subject: str, repository: RepositoryName, reference: Tag | Digest | None, cascade: bool
+    ) -> Permit:
         policy = self._policy(repository)
         if policy.mode is Mode.DISABLED:
             return Permit()
-        gun = self._policies.gun(repository)
+        gun, what = self._policies.gun(repository), reference or "all"
         try:
             self._refuse_signed(gun, repository, policy, reference)
         except (SignedError, UnavailableError) as error:
             if policy.mode.refuses and not cascade:
-                _log.warning("refused to delete %s of %s for %r: %s", reference, repository, grant.subject, error)
+                _log.warning("refused to delete %s of %s for %r: %s", what, repository, subject, error)
                 raise
-            _log.warning("deleting %s of %s for %r although %s", reference, repository, grant.subject, error)
+            _log.warning("deleting %s of %s for %r although %s", what, repository, subject, error)
             return Permit(warning=f"deleted, and what is signed stays signed in the notary server: {error.message}")
         return Permit()
 
@@ -217,7 +232,9 @@ class Enforcer:
         with self._database.read() as session:
             return self._policies.of(session, repository)
 
-    def _refuse_signed(self, gun: Gun, repository: RepositoryName, policy: Policy, reference: Tag | Digest) -> None:
+    def _refuse_signed(
+        self, gun: Gun, repository: RepositoryName, policy: Policy, reference: Tag | Digest | None
+    ) -> None:
         try:
             collection = self._collection(gun, policy, None, None)
         except DeniedError:  # there is no trust data
@@ -225,12 +242,13 @@ class Enforcer:
         with self._database.read() as session:
             signatures = Case(session, repository, policy, collection).signatures(reference)
         if signatures:
+            what = reference or repository
             tags = sorted({tag for tag, _ in signatures})
             roles = sorted({role for _, role in signatures})
             raise SignedError(
-                f"{reference} is signed, as {', '.join(tags[:5])} by {', '.join(roles)}; take the signature away "
+                f"{what} is signed, as {', '.join(tags[:5])} by {', '.join(roles)}; take the signature away "
                 f"first ('docker trust revoke {gun}:{tags[0]}'), or delete with ?trust=cascade",
-                detail={"gun": gun, "reference": reference, "tags": tags[:100], "roles": roles},
+                detail={"gun": gun, "reference": what, "tags": tags[:100], "roles": roles},
             )
 
     def _collection(self, gun: Gun, policy: Policy, digest: Digest | None, tag: Tag | None) -> Collection:

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Why a pull is served or refused, as facts: what `registry.enforce` decides, and all that the decision rests on.
 
-    Explainer(database, policies, enforcer, trust_data).explain(repository, Tag("1"))["decision"]
+    explainer = Explainer(database, policies, enforcer, trust_data)
+    explainer.explain(repository, Tag("1"))["decision"]
+    explainer.tags(repository, last="", limit=100)[0]["signed_by"]
 
 It asks the enforcer itself, so it cannot say anything else than a pull would get.  The answer is that of a consumer
 (a token for pull alone); the members are in docs/reference/refusals.md.
@@ -26,6 +28,9 @@ from trust.names import ROOT, SNAPSHOT, TARGETS, TIMESTAMP, Digest, RepositoryNa
 from trust.web.database import Database
 
 Facts = dict[str, Any]
+
+#: What nothing has.
+_NOTHING = Digest(f"sha256:{'0' * 64}")
 
 
 class Explainer:
@@ -61,7 +66,7 @@ class Explainer:
             digest = repositories.resolve_tag(session, repository, tag) if tag else Digest(reference)
             stored = None if digest is None else repositories.find_manifest(session, repository, digest)
         # What is not here is not served; what the trust data says of it is told all the same.
-        asked = digest or Digest(f"sha256:{'0' * 64}")
+        asked = digest or _NOTHING
         try:
             finding = self._enforcer.find(repository, policy, asked, tag, None if stored else lambda _case: asked)
         except NotFoundError:  # deleted a moment ago
@@ -81,6 +86,39 @@ class Explainer:
             facts["roles"] = list(_roles(finding.collection, policy, tag, stored))
             facts["signed_digest"] = _signed(finding.collection, policy, tag)
         return facts
+
+    def tags(self, repository: RepositoryName, last: str, limit: int) -> list[Facts]:
+        """The tags after `last`, in ASCII order, with whose signatures they have; the trust data is read once.
+
+        Args:
+            repository: where.
+            last: a tag, or nothing.
+            limit: how many at most.
+
+        Returns:
+            Objects for JSON.  `signed` says whether the policy's demand is met by what the tag stands for; None: that
+            cannot be told now.
+        """
+        with self._database.read() as session:
+            policy = self._policies.of(session, repository)
+            found = repositories.list_tagged(session, repository, last, limit)
+        finding = self._enforcer.find(repository, policy, _NOTHING, None, lambda _case: _NOTHING)
+        unknown = isinstance(finding.refusal, UnavailableError)
+        rule = None if finding.collection is None else Rule(finding.collection, policy)
+        return [
+            {
+                "tag": tag,
+                "digest": stored.digest,
+                "media_type": stored.media_type,
+                "size": stored.size,
+                "moved": f"{moved:%Y-%m-%dT%H:%M:%SZ}",
+                "signed": None if unknown else rule is not None and rule.lets_out(tag, stored.hashes),
+                "signed_by": list(agreeing(rule.signed(tag), stored.hashes)) if rule else [],
+                "signed_digest": target.digest if rule and (target := rule.tag(tag)) else None,
+                "immutable": policy.is_immutable(tag),
+            }
+            for tag, moved, stored in found
+        ]
 
 
 def _decision(finding: Finding, stored: StoredManifest | None) -> Facts:

@@ -219,6 +219,39 @@ def list_tags(session: Session, repository: RepositoryName, last: str, limit: in
     return list(session.scalars(query.with_only_columns(TagRow.name)))
 
 
+def list_tagged(
+    session: Session, repository: RepositoryName, last: str, limit: int
+) -> list[tuple[Tag, datetime, StoredManifest]]:
+    """The tags of `repository` after `last`, in ASCII order: since when they stand for which manifest."""
+    query = _tags(repository).where(TagRow.name > last).order_by(TagRow.name).limit(limit)
+    joined = query.join(ManifestRow, ManifestRow.id == TagRow.manifest_id).add_columns(ManifestRow)
+    return [(Tag(tag.name), tag.updated, _value(row)) for tag, row in session.execute(joined)]
+
+
+def empty_repository(
+    session: Session, repository: RepositoryName, *, actor: str, now: datetime, keep: Keep = keep_none
+) -> int:
+    """Delete all manifests and tags of `repository`; how many manifests there were.
+
+    The history of its tags stays, and its blobs until the garbage collector finds that no manifest names them.
+
+    Raises:
+        TagImmutableError: it has a tag that is kept; nothing is deleted then.
+    """
+    for tag in session.scalars(_tags(repository).order_by(TagRow.name).with_for_update(of=TagRow)):
+        _refuse_kept(tag, keep, "deleted")
+        _record(session, tag, None, actor, now)
+        session.delete(tag)
+    session.flush()
+    found = list(session.scalars(_manifests(repository).with_only_columns(ManifestRow.id).order_by(ManifestRow.id)))
+    for first in range(0, len(found), BATCH):
+        numbers = found[first : first + BATCH]
+        session.execute(delete(TagRow).where(TagRow.manifest_id.in_(numbers)))
+        session.execute(delete(ManifestEdgeRow).where(ManifestEdgeRow.manifest_id.in_(numbers)))
+        session.execute(delete(ManifestRow).where(ManifestRow.id.in_(numbers)))
+    return len(found)
+
+
 def delete_tag(
     session: Session, repository: RepositoryName, tag: Tag, *, actor: str, now: datetime, keep: Keep = keep_none
 ) -> Digest:

@@ -48,6 +48,11 @@ class Rule:
                 return target
         return None
 
+    def lets_out(self, name: str, hashes: Mapping[str, str]) -> bool:
+        """Whether content with these hashes is what a tag is signed as, by enough roles."""
+        target = self.tag(name)
+        return target is not None and matches(target.hashes, hashes) and self.is_met(name, hashes)
+
     def is_met(self, name: str, hashes: Mapping[str, str]) -> bool:
         """Whether enough roles sign a tag as content with these hashes."""
         return self.is_enough(agreeing(self.signed(name), hashes))

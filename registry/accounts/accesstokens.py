@@ -19,7 +19,7 @@ import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import func, select, update
+from sqlalchemy import and_, func, select, update
 from sqlalchemy.orm import Session
 
 from registry.accounts.changes import change, lock_user
@@ -142,9 +142,10 @@ def recognise(database: Database, name: str, secret: str, clock: int) -> Account
     query = select(
         AccessToken.id, AccessToken.scope, AccessToken.expires, AccessToken.last_used, User.id, User.is_admin
     ).join(User, User.id == AccessToken.user_id)
+    good = and_(AccessToken.hash == _hashed(secret), ~User.is_disabled)
     with database.read() as session:
         # The name in Python: MariaDB would take `Alice` for `alice`.
-        found = session.execute(query.add_columns(User.name).where(AccessToken.hash == _hashed(secret))).one_or_none()
+        found = session.execute(query.add_columns(User.name).where(good)).one_or_none()
     if found is None:
         return None
     token, scope, expires, last_used, user, is_admin, owner = found

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import delete, select
 
@@ -33,6 +34,7 @@ class Listed:
     name: str
     is_admin: bool
     levels: tuple[tuple[str, Level], ...]
+    is_disabled: bool = False
 
 
 def add_user(database: Database, name: str, password: str, *, is_admin: bool, now: datetime) -> None:
@@ -66,6 +68,24 @@ def set_password(database: Database, name: str, password: str) -> None:
         session.execute(delete(LoginFailure).where(LoginFailure.name == name))  # nobody waits for the new one
 
 
+def set_standing(
+    database: Database, name: str, *, is_disabled: bool | None = None, is_admin: bool | None = None
+) -> None:
+    """Say whether a user can log in at all, and whether they are an administrator; None leaves it as it is.
+
+    Who is disabled keeps password, tokens and rights, and has the use of none of them until they are enabled again.
+
+    Raises:
+        NotFoundError: there is no such user.
+    """
+    said = {"disabled": is_disabled, "administrator": is_admin}
+    told: dict[str, Any] = {key: value for key, value in said.items() if value is not None}
+    with change(database, "user.change", name, **told) as session:
+        user = lock_user(session, name)
+        user.is_disabled = user.is_disabled if is_disabled is None else is_disabled
+        user.is_admin = user.is_admin if is_admin is None else is_admin
+
+
 def remove_user(database: Database, name: str) -> None:
     """Remove a user with all permissions, memberships and tokens; what the user pushed and signed stays.
 
@@ -88,7 +108,7 @@ def list_users(database: Database, only: str | None = None) -> list[Listed]:
         levels: dict[int, list[tuple[str, Level]]] = {}
         for row in session.scalars(granted):
             levels.setdefault(row.user_id, []).append((row.repository, Level(row.level)))
-        return [Listed(user.name, user.is_admin, tuple(levels.get(user.id, ()))) for user in users]
+        return [Listed(user.name, user.is_admin, tuple(levels.get(user.id, ())), user.is_disabled) for user in users]
 
 
 def grant(database: Database, name: str, place: Place | RepositoryName, level: Level | None) -> None:

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The login in a request's header: HTTP's Basic, with a password or an access token (RFC 7617)."""
+"""The login in a request's header: HTTP's Basic, with a password or an access token (RFC 7617).
+
+Where that is allowed, a refresh token may stand there too, behind the user `<token>`: `docker login` keeps one.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,16 @@ from datetime import datetime
 from flask import request
 
 from registry.accounts.logins import Login, Logins
+from trust.site import TOKEN_USER
 
 
-def basic_login(logins: Logins, now: datetime) -> Login | None:
+def basic_login(logins: Logins, now: datetime, *, refresh_tokens: bool = False) -> Login | None:
     """Recognise who makes the current request; None if it has no credentials at all.
+
+    Args:
+        logins: knows users.
+        now: when.
+        refresh_tokens: whether a refresh token will do.
 
     Raises:
         LoginError: they are wrong, or cannot be read.
@@ -29,6 +38,8 @@ def basic_login(logins: Logins, now: datetime) -> Login | None:
         raise logins.malformed() from error
     if scheme.lower() != "basic" or not colon:
         raise logins.malformed()
+    if refresh_tokens and name == TOKEN_USER:
+        return Login(logins.with_refresh_token(password, now), None)
     return logins.with_password(name, password, peer_address(), now)
 
 

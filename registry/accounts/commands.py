@@ -3,6 +3,7 @@
 
     troth-registry user add NAME [--admin] [--password-file FILE]
     troth-registry user password NAME [--password-file FILE]
+    troth-registry user disable NAME | enable NAME
     troth-registry user remove NAME
     troth-registry user list
     troth-registry org add NAME [--owner USER]… | remove NAME | list
@@ -27,7 +28,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry.accounts.accesstokens import add_token, list_tokens, revoke_token
-from registry.accounts.admin import add_user, grant, list_users, read_password, remove_user, set_password
+from registry.accounts.admin import (
+    add_user,
+    grant,
+    list_users,
+    read_password,
+    remove_user,
+    set_password,
+    set_standing,
+)
 from registry.accounts.organisations import (
     TeamName,
     add_member,
@@ -85,6 +94,8 @@ def _add_users(user: Subparsers) -> None:
         parser.add_argument("--password-file", type=Path, help="default: ask, or read a line of standard input")
     remove = _command(user, "remove", "remove a user", lambda database, given: remove_user(database, given.name))
     remove.add_argument("name")
+    for name, help, act in (("disable", "let nothing log a user in", _disable), ("enable", "undo that", _enable)):
+        _command(user, name, help, act).add_argument("name")
     _command(user, "list", "list users and what they were granted", _list_users)
 
 
@@ -150,9 +161,18 @@ def _password(database: Database, given: argparse.Namespace) -> None:
     set_password(database, given.name, _password_for(given))
 
 
+def _disable(database: Database, given: argparse.Namespace) -> None:
+    set_standing(database, given.name, is_disabled=True)
+
+
+def _enable(database: Database, given: argparse.Namespace) -> None:
+    set_standing(database, given.name, is_disabled=False)
+
+
 def _list_users(database: Database, _given: argparse.Namespace) -> None:
     for user in list_users(database):
-        _print(user.name, "administrator" if user.is_admin else "user", *_levels(user.levels))
+        standing = "administrator" if user.is_admin else "user"
+        _print(user.name, *(("disabled",) if user.is_disabled else ()), standing, *_levels(user.levels))
 
 
 def _add_organisation(database: Database, given: argparse.Namespace) -> None:

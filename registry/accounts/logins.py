@@ -3,7 +3,7 @@
 
 The rules:
 * an access token stands where the password would;
-* an unknown user, a wrong password and a revoked token look the same, in words and in work;
+* an unknown user, a disabled one, a wrong password and a revoked token look the same, in words and in work;
 * after `MAX_FAILURES` wrong passwords for one name from one address, that name must wait at that address, even
   with the right password; the count is in the database, so that all workers share it.  An access token cannot be
   guessed: a wrong one is counted, a right one need not wait, so that nobody can keep a site's machines out;
@@ -94,7 +94,7 @@ class Logins:
             failed_before = failure is not None
             user = session.scalar(select(User).where(User.name == name))
             stored = user.password_hash if user else None
-            account = Account(user.id, user.name, user.is_admin) if user else None
+            account = Account(user.id, user.name, user.is_admin) if user and not user.is_disabled else None
         # Outside of any transaction: this is meant to be slow.
         if not self._passwords.matches(stored, password) or account is None or stored is None:
             self._count(name, address, clock)
@@ -120,7 +120,7 @@ class Logins:
             found = session.execute(
                 select(RefreshToken.id, RefreshToken.last_used, User.id, User.name, User.is_admin)
                 .join(User, User.id == RefreshToken.user_id)
-                .where(RefreshToken.hash == _hashed(token), RefreshToken.service == self._service)
+                .where(RefreshToken.hash == _hashed(token), RefreshToken.service == self._service, ~User.is_disabled)
             ).one_or_none()
         if found is None or found[1] < clock - IDLE_DAYS * _DAY:
             raise self._wrong()
@@ -141,7 +141,7 @@ class Logins:
         with self._database.write() as session:
             # The lock orders this with a change of the password, which revokes what it finds.
             user = session.get(User, login.account.id, with_for_update=True)
-            if user is None or user.password_hash != login.proof:
+            if user is None or user.is_disabled or user.password_hash != login.proof:
                 raise self._wrong()
             session.execute(delete(RefreshToken).where(RefreshToken.last_used < clock - IDLE_DAYS * _DAY))
             session.add(

@@ -19,7 +19,7 @@ Times are seconds since 1970, because databases disagree about time zones.
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, ForeignKey, String, UniqueConstraint
+from sqlalchemy import BigInteger, ForeignKey, String, UniqueConstraint, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from registry.base import Base
@@ -36,6 +36,8 @@ class User(Base):
     password_hash: Mapped[str] = mapped_column(String(255))
     is_admin: Mapped[bool]
     created: Mapped[int] = mapped_column(BigInteger)
+    #: whether nothing logs this user in, neither a password nor a token
+    is_disabled: Mapped[bool] = mapped_column(default=False, server_default=false())
 
 
 class Permission(Base):

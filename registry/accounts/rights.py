@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import ColumnElement, and_, or_, select, true
+from sqlalchemy import ColumnElement, and_, exists, or_, select, true
 from sqlalchemy.orm import Session
 
 from registry.accounts.models import Namespace, Permission, PublicRepository, Team, TeamMember, TeamPermission
 from registry.accounts.policy import Account, Level, Place, highest, level_in, places_of
-from registry.models import RepositoryRow
+from registry.models import ManifestRow, RepositoryRow
 from trust.names import RepositoryName
 
 #: The team that each organisation has from the beginning: it is admin of all that the organisation owns.
@@ -53,8 +53,9 @@ def level_at(session: Session, account: Account, place: Place) -> Level | None:
 
 
 def list_readable(session: Session, account: Account, last: str, limit: int) -> list[str]:
-    """Names of repositories that `account` may pull from, after `last`, in ASCII order."""
-    query = select(RepositoryRow.name).where(RepositoryRow.name > last, _readable(session, account))
+    """Names of repositories with manifests that `account` may pull from, after `last`, in ASCII order."""
+    has_manifests = exists().where(ManifestRow.repository_id == RepositoryRow.id)
+    query = select(RepositoryRow.name).where(RepositoryRow.name > last, has_manifests, _readable(session, account))
     return list(session.scalars(query.order_by(RepositoryRow.name).limit(limit)))
 
 

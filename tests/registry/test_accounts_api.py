@@ -112,7 +112,7 @@ def test_what_outlives_an_access_token_is_not_made_with_one(people: People) -> N
     ):
         error = refused(people.api(method, path, ADMIN, body, password=secret), 403)
         assert error["message"] == (
-            "this needs more rights: asked for the password itself, given an access token with the scope admin"
+            "this needs more rights: asked for the password itself, given a token with the scope admin"
         )
     done(people.api("POST", "/users", ADMIN, {"name": "carol", "password": PASSWORD}, password=secret))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The HTTP API `/api/v1`: accounts, organisations, namespaces, repositories, grants and access tokens,
+"""The HTTP API `/api/v1`: accounts, organisations, namespaces, repositories, grants, access tokens and policies,
 what the wings add, and webhooks (`registry.accounts.api.webhooks`).
 
 `create_api` gives a blueprint.  Each operation is declared once, beside the function that does it
@@ -15,12 +15,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from datetime import datetime
 
-from flask import Blueprint
+from flask import Blueprint, Response
 
-from registry.accounts.api import organisations, repositories, users
+from registry.accounts.api import auditing, organisations, repositories, trusting, users
 from registry.accounts.api.operations import Api
 from registry.accounts.logins import Logins
+from registry.enforce import Enforcer
+from registry.explain import Explainer
 from registry.operations import Api as AnyApi
+from registry.policies import Policies
 from trust.tokens import Sites
 from trust.web.database import Database
 
@@ -31,6 +34,10 @@ def create_api(
     sites: Sites,
     *,
     clock: Callable[[], datetime],
+    policies: Policies,
+    enforcer: Enforcer,
+    explainer: Explainer,
+    explain_to_bearer: Callable[[str], Response],
     wings: Iterable[Callable[[AnyApi], None]] = (),
 ) -> Blueprint:
     """Make the blueprint that answers below `/api/v1`.
@@ -40,12 +47,18 @@ def create_api(
         service: the service that logins are for.
         sites: our host names.
         clock: tells the time.
+        policies: what is demanded of signatures.
+        enforcer: decides what may be deleted.
+        explainer: knows what a pull gets.
+        explain_to_bearer: see `trusting.declare`.
         wings: each declares operations of its own (`registry.operations`).
     """
     api = Api(database, Logins(database, service), clock, f'Basic realm="{service}"')
     users.declare(api)
     organisations.declare(api)
-    repositories.declare(api, sites)
+    repositories.declare(api, sites, policies, enforcer)
+    trusting.declare(api, sites, policies, explainer, explain_to_bearer)
+    auditing.declare(api)
     for declare in wings:
         declare(api)
     return api.blueprint()

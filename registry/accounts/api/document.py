@@ -38,6 +38,8 @@ class Described(Protocol):
     def answers(self) -> Mapping[int, str | None]: ...
     @property
     def query(self) -> Mapping[str, Mapping[str, Any]]: ...
+    @property
+    def takes_bearer(self) -> bool: ...
 
 
 def describe(
@@ -52,7 +54,8 @@ def describe(
         "info": {
             "title": "troth-registry",
             "version": "1",
-            "description": "Accounts, organisations, namespaces, repositories, grants, tokens, jobs and webhooks. "
+            "description": "Accounts, organisations, namespaces, repositories, grants, tokens, policies, jobs and "
+            "webhooks. "
             "A slash in a repository's name may stand in a path as it is, or as %2F.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
@@ -61,7 +64,8 @@ def describe(
         "paths": paths,
         "components": {
             "securitySchemes": {
-                "login": {"type": "http", "scheme": "basic", "description": "a password or an access token"}
+                "login": {"type": "http", "scheme": "basic", "description": "a password or an access token"},
+                "token": {"type": "http", "scheme": "bearer", "description": "as for a pull, from /auth/token"},
             },
             "schemas": dict(schemas),
         },
@@ -85,6 +89,8 @@ def _operation(operation: Described, parameters: Mapping[str, Schema]) -> dict[s
         }
         | {str(status): {"description": _ERRORS[status], **_content("Error")} for status in _errors(operation)},
     }
+    if operation.takes_bearer:
+        described["security"] = [{"login": []}, {"token": []}]
     if operation.body:
         described["requestBody"] = {"required": True, **_content(operation.body)}
     return described

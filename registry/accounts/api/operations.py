@@ -46,7 +46,7 @@ class Call:
     Attributes:
         database: where everything is.
         account: who calls.
-        by_password: whether the password was shown, and no access token.
+        by_password: whether the password was shown, and no access token and no refresh token.
         now: when.
         body: what was sent, which fits its schema.
         query: what stands behind the question mark.
@@ -74,13 +74,13 @@ class Call:
             raise denied("administrator", "user")
 
     def require_password(self) -> None:
-        """Let nobody go on with an access token: it must leave nothing behind that outlives it.
+        """Let nobody go on with an access token, or docker's login: it must leave nothing behind that outlives it.
 
         Raises:
             DeniedError: the caller used one.
         """
         if not self.by_password:
-            raise denied("the password itself", f"an access token with the scope {self.account.limit}")
+            raise denied("the password itself", f"a token with the scope {self.account.limit}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +93,7 @@ class Operation:
     body: str | None
     answers: Mapping[int, str | None]
     query: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    takes_bearer: bool = False
 
 
 class Api:
@@ -131,6 +132,7 @@ class Api:
         answers: Mapping[int, str | None],
         body: str | None = None,
         query: Mapping[str, Mapping[str, Any]] | None = None,
+        bearer: Callable[..., Response] | None = None,
     ) -> Callable[[View], View]:
         """Declare an operation; what is decorated does it.
 
@@ -141,12 +143,14 @@ class Api:
             answers: for each status of success the name of its schema, or None for an empty answer.
             body: the name of the schema of what is sent, if something is.
             query: the schemas of query parameters.
+            bearer: answers, in the operation's place, who does not log in but shows the registry a bearer token, as
+                for a pull; it asks for that token itself.
         """
 
         def declare(view: View) -> View:
-            operation = Operation(method, path, summary, body, answers, query or {})
+            operation = Operation(method, path, summary, body, answers, query or {}, bearer is not None)
             self._operations.append(operation)
-            self._serve(operation, view)
+            self._serve(operation, view, bearer)
             return view
 
         return declare
@@ -172,18 +176,21 @@ class Api:
         """Made when it is first asked for, which few do; it took a sixth of the time that an app takes to make."""
         return json.dumps(describe(self._operations, self._schemas, self._parameters), indent=1)
 
-    def _serve(self, operation: Operation, view: View) -> None:
+    def _serve(self, operation: Operation, view: View, bearer: Callable[..., Response] | None) -> None:
         validator = self._validator(ref(operation.body)) if operation.body else None
         changes, called = operation.method != "GET", {"method": operation.method}
         names = {name: self._validator(self._parameters[name]) for name in VARIABLE.findall(operation.path)}
         rule = operation.path.replace("{repository}", "<path:repository>").replace("{", "<").replace("}", ">")
 
         def answer(**variables: str) -> Response:
+            if bearer is not None and request.headers.get("Authorization", "").strip()[:6].lower() != "basic ":
+                return bearer(**variables)
             request.max_content_length = MAX_BODY_BYTES
             now = self._clock()
-            login = basic_login(self._logins, now)
+            login = basic_login(self._logins, now, refresh_tokens=True)
             if login is None:
-                raise LoginError("authentication required", challenge=self._challenge)
+                asked = {"asked": "a password or an access token", "given": "nothing"}
+                raise LoginError("authentication required", challenge=self._challenge, detail=asked)
             g.actor = login.account.name
             tracing.note(subject=login.account.name)
             try:

@@ -7,10 +7,11 @@ it is not there.  Namespaces are given away by administrators.
 
 from __future__ import annotations
 
-from urllib.parse import urlencode
-
 from registry.accounts.admin import grant
 from registry.accounts.api.operations import Api, Call, denied
+from registry.accounts.api.paging import next_page, page_size, sizes
+from registry.accounts.changes import change as changing
+from registry.accounts.changes import refusals
 from registry.accounts.organisations import TeamName, grant_team
 from registry.accounts.ownership import (
     assign_namespace,
@@ -20,42 +21,46 @@ from registry.accounts.ownership import (
     public_among,
     set_public,
 )
-from registry.accounts.policy import Level, Place
-from registry.accounts.rights import level_at, list_readable
+from registry.accounts.policy import Level, Place, level_in
+from registry.accounts.rights import level_at, levels_of, list_readable
+from registry.enforce import Enforcer
 from registry.operations import Answer, ref
-from registry.repositories import exists_repository
+from registry.policies import Policies
+from registry.repositories import empty_repository, exists_repository
 from trust.errors import InvalidError, NotFoundError
 from trust.names import RepositoryName
 from trust.tokens import Sites
+from trust.web.audit import Deed
 
-MAX_PAGE = 1000
 
-
-def declare(api: Api, sites: Sites) -> None:
+def declare(api: Api, sites: Sites, policies: Policies, enforcer: Enforcer) -> None:
     """Declare the operations; no repository begins with one of our host names."""
 
     @api.operation(
         "GET", "/repositories", "the repositories that one may pull from, a page at a time",
         answers={200: "Repositories"},
         query={
-            "n": {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": MAX_PAGE},
+            "n": sizes(),
             "last": {"type": "string", "maxLength": 200, "default": "", "description": "the page begins after it"},
         },
     )  # fmt: skip
     def repositories(call: Call) -> Answer:
-        number, last = call.query.get("n", str(MAX_PAGE)), call.query.get("last", "")
-        if not (number.isascii() and number.isdecimal() and len(number) < 5 and 0 < int(number) <= MAX_PAGE):
-            raise InvalidError(f"n is a number from 1 to {MAX_PAGE}")
+        size, last = page_size(call), call.query.get("last", "")
         if not (last.isascii() and len(last) <= 200 and (last.isprintable())):
             raise InvalidError("last is the name of a repository")
         with call.database.read() as session:
-            names = list_readable(session, call.account, last, int(number) + 1)
-            public = public_among(session, names)
-        page = names[: int(number)]
-        query = urlencode({"n": number, "last": page[-1]}) if page else ""
-        link = {"Link": f'</api/v1/repositories?{query}>; rel="next"'} if len(names) > len(page) else {}
-        found = [{"name": name, "visibility": _visibility(name in public)} for name in page]
-        return 200, {"repositories": found}, link
+            names = [RepositoryName(name) for name in list_readable(session, call.account, last, size + 1)]
+            public, page = public_among(session, [*names]), names[:size]
+            levels = levels_of(session, call.account, page)
+        found = [
+            {
+                "name": name,
+                "visibility": _visibility(name in public),
+                "level": level_in(call.account, levels, name) or Level.READ,
+            }
+            for name in page
+        ]
+        return 200, {"repositories": found}, next_page("/repositories", names, size, last=page[-1] if page else "")
 
     @api.operation("GET", "/repositories/{repository}", "a repository", answers={200: "Repository"})
     def repository(call: Call, repository: str) -> Answer:
@@ -68,11 +73,38 @@ def declare(api: Api, sites: Sites) -> None:
     def change(call: Call, repository: str) -> Answer:
         name = RepositoryName(repository)
         sites.check_repository(name)
-        if _level(call, Place(name)) is None:
+        if level_of(call, Place(name)) is None:
             raise NotFoundError("there is no such repository")
-        _require_admin(call, Place(name))
+        require_admin(call, Place(name))
         set_public(call.database, name, call.body["visibility"] == "public")
         return 200, _repository(call, name)
+
+    @api.operation(
+        "DELETE", "/repositories/{repository}", "delete all tags and manifests of a repository",
+        answers={204: None},
+        query={
+            "trust": {
+                "type": "string", "enum": ["", "cascade"], "default": "",
+                "description": "cascade: although its trust collection signs something",
+            }
+        },
+    )  # fmt: skip
+    def remove(call: Call, repository: str) -> Answer:
+        name, trust = RepositoryName(repository), call.query.get("trust", "")
+        if trust not in ("", "cascade"):
+            raise InvalidError("trust is cascade, or is not said")
+        if level_of(call, Place(name)) is None:
+            raise NotFoundError("there is no such repository")
+        require_admin(call, Place(name))
+        # Asked before: nobody waits for a notary server with a transaction open.
+        with refusals(call.database).noted(Deed(action="repository.delete", name=name, detail={"trust": trust})):
+            enforcer.emptying(call.account.name, name, cascade=trust == "cascade")
+        with changing(call.database, "repository.delete", name, trust=trust) as session:
+            if not exists_repository(session, name):
+                raise NotFoundError("there is no such repository")
+            keep = policies.of(session, name).is_immutable
+            empty_repository(session, name, actor=call.account.name, now=call.now, keep=keep)
+        return 204, None
 
     @api.operation(
         "GET",
@@ -83,7 +115,7 @@ def declare(api: Api, sites: Sites) -> None:
     )
     def grants(call: Call) -> Answer:
         place = Place(call.query.get("place", ""))
-        _require_admin(call, place)
+        require_admin(call, place)
         found = list_grants(call.database, place)
         return 200, {"grants": [{"kind": each.kind, "name": each.name, "level": each.level} for each in found]}
 
@@ -93,7 +125,7 @@ def declare(api: Api, sites: Sites) -> None:
     def set_grant(call: Call) -> Answer:
         place, body = Place(call.body["place"]), call.body
         sites.check_repository(place)
-        _require_admin(call, place)
+        require_admin(call, place)
         level = None if body["level"] == "none" else Level(body["level"])
         if body["kind"] == "team":
             grant_team(call.database, TeamName(body["name"]), place, level)
@@ -129,7 +161,7 @@ def declare(api: Api, sites: Sites) -> None:
 
 
 def _repository(call: Call, name: RepositoryName) -> dict[str, object]:
-    level = _level(call, Place(name))
+    level = level_of(call, Place(name))
     if level is None:
         raise NotFoundError("there is no such repository")
     with call.database.read() as session:
@@ -142,13 +174,19 @@ def _repository(call: Call, name: RepositoryName) -> dict[str, object]:
     }
 
 
-def _level(call: Call, place: Place) -> Level | None:
+def level_of(call: Call, place: Place) -> Level | None:
+    """The caller's level in a place, whatever the token that was used."""
     with call.database.read() as session:
         return level_at(session, call.account, place)
 
 
-def _require_admin(call: Call, place: Place) -> None:
-    level = _level(call, place)
+def require_admin(call: Call, place: Place) -> None:
+    """Let admins of a place alone go on.
+
+    Raises:
+        DeniedError: the caller is none.
+    """
+    level = level_of(call, place)
     if level is not Level.ADMIN:
         raise denied(f"admin of {place}", f"{level} of {place}" if level else f"nothing in {place}")
 

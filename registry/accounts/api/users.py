@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The API's operations on users, on oneself, and on one's access tokens.
 
-A user sees and changes oneself, an administrator everybody.  Access tokens are one's own alone: a number of another's
-is not found.
+A user sees and changes oneself, an administrator everybody.  Access tokens are made by their user alone; an
+administrator sees and revokes all.  To anybody else a number of another's is not found.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from __future__ import annotations
 from datetime import datetime
 
 from registry.accounts.accesstokens import Token, add_token, list_tokens, revoke_token
-from registry.accounts.admin import Listed, add_user, list_users, remove_user, set_password
+from registry.accounts.admin import Listed, add_user, list_users, remove_user, set_password, set_standing
 from registry.accounts.api.operations import Api, Call
 from registry.accounts.organisations import list_organisations
 from registry.accounts.policy import Level
 from registry.operations import Answer
-from trust.errors import NotFoundError
+from trust.errors import ConflictError, NotFoundError
 
 
 def declare(api: Api) -> None:
@@ -46,13 +46,23 @@ def declare(api: Api) -> None:
     @api.operation("GET", "/users/{user}", "a user", answers={200: "User"})
     def user(call: Call, user: str) -> Answer:
         _check_mine(call, user)
-        for found in list_users(call.database, user):
-            return 200, _user(found)
-        raise NotFoundError("there is no such user")
+        return 200, _found(call, user)
+
+    @api.operation(
+        "PATCH", "/users/{user}", "disable or enable a user, make them an administrator or no more, as one",
+        body="NewStanding", answers={200: "User"},
+    )  # fmt: skip
+    def change(call: Call, user: str) -> Answer:
+        call.require_administrator()
+        _check_not_oneself(call, user)
+        disabled, administrator = call.body.get("disabled"), call.body.get("administrator")
+        set_standing(call.database, user, is_disabled=disabled, is_admin=administrator)
+        return 200, _found(call, user)
 
     @api.operation("DELETE", "/users/{user}", "remove a user, as an administrator", answers={204: None})
     def remove(call: Call, user: str) -> Answer:
         call.require_administrator()
+        _check_not_oneself(call, user)
         remove_user(call.database, user)
         return 204, None
 
@@ -64,6 +74,18 @@ def declare(api: Api) -> None:
         call.require_password()
         _check_mine(call, user)
         set_password(call.database, user, call.body["password"])
+        return 204, None
+
+    @api.operation("GET", "/users/{user}/tokens", "a user's access tokens", answers={200: "AccessTokens"})
+    def tokens_of(call: Call, user: str) -> Answer:
+        _check_mine(call, user)
+        _found(call, user)
+        return 200, {"tokens": [_token(token) for token in list_tokens(call.database, user)]}
+
+    @api.operation("DELETE", "/users/{user}/tokens/{token}", "revoke an access token of a user", answers={204: None})
+    def revoke_of(call: Call, user: str, token: int) -> Answer:
+        _check_mine(call, user)
+        revoke_token(call.database, user, token)
         return 204, None
 
     @api.operation("GET", "/tokens", "one's access tokens", answers={200: "AccessTokens"})
@@ -97,8 +119,25 @@ def _check_mine(call: Call, user: str) -> None:
         raise NotFoundError("there is no such user")
 
 
+def _found(call: Call, user: str) -> dict[str, object]:
+    for found in list_users(call.database, user):
+        return _user(found)
+    raise NotFoundError("there is no such user")
+
+
+def _check_not_oneself(call: Call, user: str) -> None:
+    # So there is always an administrator left who can log in.
+    if user == call.account.name:
+        raise ConflictError("an administrator is disabled or removed by another one")
+
+
 def _user(user: Listed) -> dict[str, object]:
-    return {"name": user.name, "administrator": user.is_admin, "grants": grants(user.levels)}
+    return {
+        "name": user.name,
+        "administrator": user.is_admin,
+        "disabled": user.is_disabled,
+        "grants": grants(user.levels),
+    }
 
 
 def _token(token: Token) -> dict[str, object]:
