@@ -122,7 +122,7 @@ def test_what_outlives_an_access_token_is_not_made_with_one(people: People) -> N
 
 def test_an_administrator_manages_users(people: People) -> None:
     made = done(people.api("POST", "/users", ADMIN, {"name": "carol", "password": PASSWORD, "administrator": True}))
-    assert made == {"name": "carol", "administrator": True, "grants": []}
+    assert made == {"name": "carol", "administrator": True, "disabled": False, "grants": []}
     refused(people.api("POST", "/users", ADMIN, {"name": "carol", "password": PASSWORD}), 409)
     grant(people.database, "carol", APP, Level.READ)
     assert done(people.api("GET", "/users/carol", ADMIN))["grants"] == [{"place": "library/app", "level": "read"}]
@@ -299,9 +299,10 @@ def test_repositories_are_listed_a_page_at_a_time(people: People) -> None:
     done(people.api("PATCH", "/repositories/bob/d", BOB, {"visibility": "public"}))
     first = people.api("GET", "/repositories?n=3", ALICE)
     assert [each["name"] for each in first.get_json()["repositories"]] == ["alice/a", "alice/b", "alice/c"]
+    assert {each["level"] for each in first.get_json()["repositories"]} == {"admin"}
     assert first.headers["Link"] == '</api/v1/repositories?n=3&last=alice%2Fc>; rel="next"'
     second = people.api("GET", "/repositories?n=3&last=alice%2Fc", ALICE)
-    assert second.get_json() == {"repositories": [{"name": "bob/d", "visibility": "public"}]}
+    assert second.get_json() == {"repositories": [{"name": "bob/d", "visibility": "public", "level": "read"}]}
     assert "Link" not in second.headers
     for query in ("n=0", "n=x", "n=1001", "n=%D9%A1", "last=%00", "last=%C3%A9", f"last={'a' * 201}"):
         refused(people.api("GET", f"/repositories?{query}", ALICE), 400)

@@ -33,6 +33,7 @@ KNOWN = {
     "user": BOB, "organisation": "base", "team": "devs", "namespace": "library", "repository": "alice/app",
     "kind": "gc",
 }  # fmt: skip
+QUERY = {"repository": "alice/app", "place": "alice/app", "reference": "1"}
 CHECKS = [
     not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance,
     negative_data_rejection, unsupported_method,
@@ -83,6 +84,7 @@ def test_every_operation_answers_as_documented(people: People, mode: GenerationM
         def call(case: Any, known: bool) -> None:
             if known and mode is GenerationMode.POSITIVE:
                 case.path_parameters.update({name: KNOWN.get(name, 1) for name in case.path_parameters})
+                case.query = {name: QUERY.get(name, value) for name, value in (case.query or {}).items()}
             answer = case.call(headers=login)
             case.validate_response(answer, checks=CHECKS, headers=login)
 

@@ -100,7 +100,7 @@ def _errors(operation: Described) -> list[int]:
     found = {400, 401, 403, 429, 503}
     if operation.body:
         found |= {404, 409, 413}
-    if "{" in operation.path:
+    if "{" in operation.path or any("default" not in schema for schema in operation.query.values()):
         found |= {404}
     if operation.method == "DELETE":
         found |= {409}
