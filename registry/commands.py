@@ -19,10 +19,11 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from registry.explain import Explainer, Facts
+from registry.explain import Explainer
 from registry.policies import Mode, Policies, parse_scope
 from registry.trustcache import DatabaseCache
 from registry.views.routes import parse_reference
+from trust.cli.explanation import lines
 from trust.names import RepositoryName, RoleName
 from trust.web.database import Database
 
@@ -85,42 +86,8 @@ def _policy(policies: Policies, database: Database, arguments: argparse.Namespac
 
 def _explain(explainer: Explainer, arguments: argparse.Namespace) -> int:
     facts = explainer.explain(RepositoryName(arguments.repository), parse_reference(arguments.reference))
-    print(json.dumps(facts, indent=2) if arguments.json else "\n".join(_lines(facts)))
+    print(json.dumps(facts, indent=2) if arguments.json else "\n".join(lines(facts)))
     return 0 if facts["decision"] == "served" else 1
-
-
-def _lines(facts: Facts) -> list[str]:
-    """An explanation for a person."""
-    policy, root = facts["policy"], facts["root"]
-    separator = "@" if ":" in facts["reference"] else ":"
-    lines = [
-        f"{facts['gun']}{separator}{facts['reference']}: {facts['decision']}, {facts['status']} {facts['reason']}",
-        f"  {facts['message']}",
-        f"  here:    {facts['digest'] or 'nothing'}",
-        f"  signed:  {facts.get('signed_digest') or 'nothing'}" if separator == ":" else "",
-        f"  served:  {facts['served_digest'] or 'nothing'}",
-        f"  policy:  {policy['mode']}, {policy['needed']} of {', '.join(policy['roles'])}, "
-        f"grace {policy['grace_days']} days, from {', '.join(policy['from'])}",
-        f"  pins:    {', '.join(policy['pins']) or 'none'}",
-    ]
-    if "version" in root:
-        keys = ", ".join(root["signed_by"])
-        lines.append(f"  root:    version {root['version']} until {root['expires']}, {root['threshold']} of: {keys}")
-    else:
-        lines.append(f"  root:    not verified; version {root['believed_version'] or 'none'} was believed before")
-    for role in facts["roles"]:
-        if "error" in role:
-            lines.append(f"  {role['role']}: {role['reason']}, {role['error']}")
-            continue
-        says = ""
-        if role["counts"]:
-            says = f"; signs {role['signs'] or 'nothing'} here" if separator == ":" else ""
-            says += ", counted" if role["counted"] else ", not counted"
-        lines.append(
-            f"  {role['role']}: version {role['version']} until {role['expires']}, signed by "
-            f"{', '.join(role['signed_by'])} ({role['threshold']} needed){says}"
-        )
-    return [line for line in lines if line]
 
 
 def _forget(policies: Policies, database: Database, arguments: argparse.Namespace) -> int:

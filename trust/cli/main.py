@@ -11,7 +11,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from trust.cli import lifetimes, rescue, signers, signing, takeover, up, verifying
+from trust.cli import admin, lifetimes, rescue, signers, signing, takeover, up, verifying
 from trust.errors import TrustError
 
 
@@ -19,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run `troth` with `arguments` (those of the process when None) and return its exit status."""
     parser = argparse.ArgumentParser(prog="troth", description="Docker Content Trust, kept alive.")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for family in (up, signing, verifying, signers, lifetimes, takeover, rescue):
+    for family in (up, signing, verifying, signers, lifetimes, takeover, rescue, admin):
         family.add_parser(commands)
     options = parser.parse_args(arguments)
     try:
