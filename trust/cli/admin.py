@@ -138,7 +138,7 @@ def _host(options: argparse.Namespace) -> str:
     if not host:
         raise SettingsError("say which registry: --site HOST:PORT, or TROTH_SITE in the environment")
     if "/" in host or "@" in host:
-        raise SettingsError("a registry is named by its host and port, such as localhost:5000")
+        raise SettingsError("a registry is named by HOST:PORT, such as localhost:5000")
     return host
 
 

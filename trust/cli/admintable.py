@@ -75,6 +75,7 @@ _REPOSITORY = ("repository", {"metavar": "REPOSITORY", "help": "without the regi
 _PLACE = ("place", {"metavar": "PLACE", "help": "a repository, or with a slash at its end a namespace: library/"})
 _ORG = ("organisation", {"metavar": "ORG"})
 _TEAM = ("team", {"metavar": "ORG/TEAM"})
+_OF_USER = ("--user", {"metavar": "USER", "help": "whose; for administrators"})
 _LEVELS = ("read", "read-write", "admin")
 
 
@@ -192,10 +193,12 @@ _RIGHTS = [
 ]  # fmt: skip
 
 _TOKENS = [
-    Command("token list", "one's access tokens, or a user's", "GET", "/tokens", others="/users/{user}/tokens",
-            arguments=(("--user", {"metavar": "USER", "help": "whose; for administrators"}),),
-            rows=_columns("tokens", NUMBER="id", SCOPE="scope", EXPIRES="expires", LAST_USED="last_used",
-                          DESCRIPTION="description")),
+    Command(
+        "token list", "one's access tokens, or a user's", "GET", "/tokens", others="/users/{user}/tokens",
+        arguments=(_OF_USER,),
+        rows=_columns("tokens", NUMBER="id", SCOPE="scope", EXPIRES="expires", LAST_USED="last_used",
+                      DESCRIPTION="description"),
+    ),
     Command(
         "token create", "make an access token for oneself and print it, this once", "POST", "/tokens",
         (
@@ -207,9 +210,10 @@ _TOKENS = [
         | ({} if given.days is None else {"days": given.days}),
         text=lambda answer, _: [answer["secret"]], by_password=True,
     ),
-    Command("token revoke", "end an access token", "DELETE", "/tokens/{number}", others="/users/{user}/tokens/{number}",
-            arguments=(("number", {"metavar": "NUMBER", "type": int}),
-             ("--user", {"metavar": "USER", "help": "whose; for administrators"}))),
+    Command(
+        "token revoke", "end an access token", "DELETE", "/tokens/{number}", others="/users/{user}/tokens/{number}",
+        arguments=(("number", {"metavar": "NUMBER", "type": int}), _OF_USER),
+    ),
 ]  # fmt: skip
 
 
@@ -223,7 +227,7 @@ def _policy(answer: Any) -> Rows:
     headings = [
         f"{each['place']} ({each['said_by']})" if each["said_by"] != "settings" else "settings" for each in sources
     ]
-    rows: Rows = [["", answer["place"], *headings]]
+    rows: Rows = [["PART", answer["place"], *headings]]
     for part, value in answer["policy"].items():
         said = [text(each["says"][part]) if part in each["says"] else "" for each in sources]
         short = [" (too little)" if part in each["short"] else "" for each in sources]
