@@ -225,6 +225,8 @@ class Policies:
         if adds:
             given = {"mode": mode, "roles": roles or require, "pins": pins, "grace_days": grace_days}
             _refuse_short(sources, {part for part, value in given.items() if value is not None})
+        if _said(row) == Said():
+            session.delete(row)
         session.flush()  # only what `Policy` did not refuse
         _tell(session, who, scope, "policy.add" if adds else "policy.change", before, now)
         return now

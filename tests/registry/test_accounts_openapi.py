@@ -77,7 +77,7 @@ def test_every_operation_answers_as_documented(people: People, mode: GenerationM
             continue  # every text in a path is well-formed: what is not there is not found
 
         @settings(
-            max_examples=8, derandomize=True, database=None, deadline=None,
+            max_examples=6, derandomize=True, database=None, deadline=None,
             suppress_health_check=list(HealthCheck), phases=[Phase.generate],
         )  # fmt: skip
         @given(case=operation.as_strategy(generation_mode=mode), known=st.booleans())

@@ -26,9 +26,11 @@ PIN = "0123456789abcdef" * 4
 
 
 @pytest.fixture
-def people(tmp_path: Path) -> Iterator[People]:
+def people(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[People]:
     """An organisation `base`, which alice owns, and where bob is admin of one repository."""
-    people = People(tmp_path)
+    # A test that names the fixture `database_url` is run on every kind of database.
+    every = "database_url" in request.fixturenames
+    people = People(tmp_path, **({"database_url": request.getfixturevalue("database_url")} if every else {}))
     add_organisation(people.database, "base", owners=[ALICE], now=NOW)
     grant(people.database, BOB, Place("base/app"), Level.ADMIN)
     yield people
@@ -93,6 +95,7 @@ def test_a_repositorys_admin_demands_more_and_never_less_than_its_namespace(peop
     assert done(people.api("DELETE", "/policy?place=base/", ALICE))["policy"]["mode"] == "disabled"
 
 
+@pytest.mark.usefixtures("database_url")
 def test_what_an_administrator_demands_of_a_namespace_its_owners_do_not_weaken(people: People) -> None:
     """AUTH-A09"""
     done(demand(people, ALICE, "base/tools/", mode="permissive"))  # before anything else is demanded
@@ -221,6 +224,9 @@ def test_an_administrator_sees_and_revokes_everybodys_tokens(people: People) -> 
 def test_who_says_nothing_is_told_what_was_asked(people: People) -> None:
     error = refused(people.api("GET", "/me", None), 401)
     assert error["detail"] == {"asked": "a password or an access token", "given": "nothing"}
+    bearer = {"Authorization": f"Bearer {people.login(ALICE).get_json()['token']}"}
+    error = refused(people.app.test_client().get("/api/v1/me", headers=bearer), 401)
+    assert error["detail"]["given"] == "a bearer token, which is for the registry"
 
 
 # The audit trail

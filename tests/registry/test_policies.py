@@ -307,4 +307,4 @@ def test_a_part_can_be_left_open_again(database: Database, policies: Policies) -
         _, (source,) = policies.explained(session, APP)
         assert source.said == Said(roles=(TARGETS,))
         policies.change(session, APP, unsaid=["roles", "pins"])
-        assert policies.of(session, APP) == DEFAULT
+        assert policies.explained(session, APP) == (DEFAULT, [])

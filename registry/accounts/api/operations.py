@@ -183,13 +183,15 @@ class Api:
         rule = operation.path.replace("{repository}", "<path:repository>").replace("{", "<").replace("}", ">")
 
         def answer(**variables: str) -> Response:
-            if bearer is not None and request.headers.get("Authorization", "").strip()[:6].lower() != "basic ":
+            scheme = request.headers.get("Authorization", "").strip().partition(" ")[0].lower()
+            if bearer is not None and scheme != "basic":
                 return bearer(**variables)
             request.max_content_length = MAX_BODY_BYTES
             now = self._clock()
-            login = basic_login(self._logins, now, refresh_tokens=True)
+            login = None if scheme == "bearer" else basic_login(self._logins, now, refresh_tokens=True)
             if login is None:
-                asked = {"asked": "a password or an access token", "given": "nothing"}
+                given = "a bearer token, which is for the registry" if scheme else "nothing"
+                asked = {"asked": "a password or an access token", "given": given}
                 raise LoginError("authentication required", challenge=self._challenge, detail=asked)
             g.actor = login.account.name
             tracing.note(subject=login.account.name)
