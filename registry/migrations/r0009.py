@@ -11,7 +11,7 @@ from sqlalchemy.types import TypeEngine
 from trust.web.migrations import add_missing
 
 revision = "0009"
-down_revision = "0007"
+down_revision = "0008"
 
 
 def upgrade(op: Operations) -> None:
