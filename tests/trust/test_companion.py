@@ -87,6 +87,29 @@ def test_a_companion_that_fails_or_dies_is_started_anew_and_ends_with_the_servic
     assert ends == [("256", "0.1"), ("9", "0.2")]
 
 
+def _wait(stop: Event) -> None:
+    stop.wait(60)
+
+
+def _end_at_once() -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: None)  # as a master's handlers, which only take note
+    for _ in range(20):
+        process = companion.Companion(_wait)
+        process.watch([])
+        process.end()
+        begun = time.monotonic()
+        process.wait(5)
+        assert time.monotonic() - begun < 5
+
+
+def test_a_companion_that_is_told_to_end_while_it_begins_does_so() -> None:
+    process = multiprocessing.get_context("spawn").Process(target=_end_at_once)
+    process.start()
+    process.join(120)
+    assert process.exitcode == 0
+
+
 def test_a_companion_does_not_outlive_a_master_that_was_killed(tmp_path: Path) -> None:
     with _service(tmp_path) as service:
         assert service.pid is not None

@@ -33,6 +33,9 @@ END_SECONDS = 20.0
 #: Seconds before one that died is started anew: the first time, and at most.
 PAUSES = (1.0, 60.0)
 
+#: What a companion obeys.
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+
 _log = logging.getLogger("troth.background")
 
 
@@ -61,8 +64,11 @@ class Companion:
         if self._pid is not None or not self._is_wanted or time.monotonic() < self._next:
             return
         master, self._begun = os.getpid(), time.monotonic()
+        # They wait until it can obey: the master's handlers, which it has at first, would swallow them.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         pid = os.fork()
         if pid:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             self._pid = pid
             return
         status = 1
@@ -182,6 +188,7 @@ def live(work: Work) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _frame: told.put(number))
     listen_in_worker()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     work(stop)
 
 
