@@ -111,6 +111,7 @@ def world(tmp_path: Path, pair: Pair) -> Iterator[World]:
 
 
 def test_docker_login_asks_for_no_scope_and_gets_a_token(world: World) -> None:
+    """R6.2."""
     answer = body(world.get("alice", account="alice", client_id="docker"))
     assert answer["token"] == answer["access_token"]
     assert answer["expires_in"] == 300
@@ -121,7 +122,7 @@ def test_docker_login_asks_for_no_scope_and_gets_a_token(world: World) -> None:
 
 
 def test_scopes_repeat_and_hold_spaces_and_are_granted_as_asked(world: World) -> None:
-    """AUTH-A04"""
+    """AUTH-A04, R6.2"""
     scopes = ["repository:library/app:push,pull repository:LOCALHOST:5000/library/app:pull", "repository:alice/x:*"]
     assert world.granted(world.get("alice", scope=scopes)) == [
         "repository:library/app:pull,push", "repository:LOCALHOST:5000/library/app:pull", "repository:alice/x:*",
@@ -129,6 +130,7 @@ def test_scopes_repeat_and_hold_spaces_and_are_granted_as_asked(world: World) ->
 
 
 def test_too_few_rights_are_fewer_actions_and_no_error(world: World) -> None:
+    """R6.2."""
     scopes = ["repository:library/app:*,pull", "repository:library/other:pull", "registry:catalog:*"]
     assert world.granted(world.get("alice", scope=scopes)) == ["repository:library/app:pull"]
 
@@ -139,6 +141,7 @@ def test_an_administrator_gets_everything_asked_for(world: World) -> None:
 
 
 def test_the_anonymous_get_a_token_without_access(world: World) -> None:
+    """R6.9."""
     answer = world.get(scope="repository:library/app:pull", offline_token="true")
     assert "refresh_token" not in body(answer)
     assert (world.believed(answer).subject, world.believed(answer).access) == ("", ())
@@ -150,6 +153,7 @@ def test_the_anonymous_get_a_token_without_access(world: World) -> None:
      ("é", "x"), ("a" * 5000, "x"), ("alice", PASSWORD + "x" * 5000), ("<token>", "x")],
 )  # fmt: skip
 def test_wrong_credentials_are_one_and_the_same_401(world: World, user: str, password: str) -> None:
+    """R6.2."""
     response = world.get(user, password, scope="repository:library/app:pull")
     message = refused(response, 401, "UNAUTHORIZED")
     assert message == "the user name or the password is wrong, or the login has ended"
@@ -187,6 +191,7 @@ def test_nothing_is_redirected(world: World) -> None:
 
 
 def test_a_password_can_be_posted(world: World) -> None:
+    """R6.3."""
     answer = world.post(
         grant_type="password", username="alice", password=PASSWORD, client_id="docker",
         scope="repository:library/app:pull repository:x/y:pull",
@@ -227,6 +232,7 @@ def test_the_password_is_not_taken_from_the_address(world: World) -> None:
 
 
 def test_a_refresh_token_stands_for_the_password_and_comes_back_the_same(world: World) -> None:
+    """R6.3."""
     token = world.login()
     answer = world.post(grant_type="refresh_token", refresh_token=token, scope="repository:library/app:pull")
     assert world.granted(answer) == ["repository:library/app:pull"]
@@ -395,6 +401,7 @@ def test_a_stale_hash_is_made_anew_at_a_login(world: World) -> None:
 
 
 def test_no_secret_reaches_the_log(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """R6.9."""
     with caplog.at_level(logging.DEBUG):
         token = world.login()
         access = str(body(world.post(grant_type="refresh_token", refresh_token=token))["token"])

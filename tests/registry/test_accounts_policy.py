@@ -37,7 +37,7 @@ def test_a_level_gives_its_actions(level: Level, granted: str) -> None:
 
 
 def test_the_trust_collection_is_the_repository() -> None:
-    """AUTH-A04"""
+    """AUTH-A04, R6.8"""
     for host in ("localhost:5000/", "LOCALHOST:5000/", ""):
         assert decided(ALICE, f"repository:{host}library/app:push,pull", app=Level.READ_WRITE) == "pull,push"
     assert decided(ALICE, "repository:evil.example.com/library/app:pull", app=Level.ADMIN) == ""
@@ -101,6 +101,7 @@ def test_the_catalog_is_for_administrators_only() -> None:
 
 
 def test_the_anonymous_get_what_is_public_to_pull_and_never_more() -> None:
+    """R6.9."""
     assert decided(None, "repository:library/app:pull") == ""
     assert decided(None, "registry:catalog:*") == ""
     for level in Level:

@@ -39,6 +39,7 @@ def status(people: People, secret: str, user: str = ALICE) -> int:
 
 
 def test_a_token_logs_in_in_the_passwords_place_and_does_no_more_than_its_scope(people: People) -> None:
+    """R6.9."""
     for scope, actions in (
         (Level.READ, "pull"),
         (Level.READ_WRITE, "delete,pull,push"),

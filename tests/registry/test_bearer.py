@@ -86,6 +86,7 @@ def refused(response: TestResponse) -> tuple[str, str, object]:
 
 
 def test_without_a_token_the_challenge_names_what_is_needed(client: FlaskClient) -> None:
+    """R6.1."""
     header, message, detail = refused(client.get("/v2/localhost:5000/library/app/read"))
     assert header == (f'Bearer realm="{REALM}",service="registry",scope="repository:localhost:5000/library/app:pull"')
     assert message == "authentication required"
@@ -93,6 +94,7 @@ def test_without_a_token_the_challenge_names_what_is_needed(client: FlaskClient)
 
 
 def test_a_mount_asks_for_two_scopes_in_one_string(client: FlaskClient, issuer: Issuer) -> None:
+    """R6.1."""
     header, _, detail = refused(client.post("/v2/library/app/mount"))
     assert header.endswith(',scope="repository:library/app:pull,push repository:library/base:pull"')
     assert isinstance(detail, list)
@@ -138,7 +140,7 @@ def test_a_repository_and_its_gun_are_the_same(client: FlaskClient, issuer: Issu
     ],
 )  # fmt: skip
 def test_a_token_for_something_else_is_insufficient(client: FlaskClient, issuer: Issuer, scope: str) -> None:
-    """AUTH-A04"""
+    """AUTH-A04, R6.1"""
     header, message, _ = refused(client.get("/v2/library/app/read", headers=bearer(issuer, scope)))
     assert header.endswith('scope="repository:library/app:pull",error="insufficient_scope"')
     assert message == "the token does not allow this: asked for repository:library/app:pull, given " + (
@@ -153,7 +155,7 @@ def test_a_required_star_needs_a_star(client: FlaskClient, issuer: Issuer) -> No
 
 
 def test_a_token_that_is_not_believed_is_called_invalid(client: FlaskClient, issuer: Issuer) -> None:
-    """AUTH-A03"""
+    """AUTH-A03, R6.1"""
     old = bearer(issuer, "repository:library/app:pull", now=NOW - timedelta(hours=1))
     header, message, _ = refused(client.get("/v2/library/app/read", headers=old))
     assert header.endswith(',error="invalid_token"')

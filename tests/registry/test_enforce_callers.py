@@ -91,6 +91,7 @@ def test_e14_without_a_token_for_the_repository_nothing_is_decided_at_all(world:
 
 @pytest.mark.parametrize("actions", ["pull,push", "*", "pull,push,delete"])
 def test_who_may_sign_may_read_what_is_not_signed(world: World, actions: str) -> None:
+    """R7.3."""
     for headers in (world.token(APP, actions), world.token(f"localhost:5000/{APP}", actions)):
         for path in paths(world):
             answer = world.get(path, headers)
@@ -125,7 +126,7 @@ def test_without_tokens_nobody_is_exempt(tmp_path: Path) -> None:
 
 
 def test_e15_a_user_agent_opens_nothing(world: World) -> None:
-    """E15."""
+    """E15, R7.3."""
     for agent in AGENTS:
         for path in paths(world):
             assert denial(world.get(path, User_Agent=agent))["reason"] == "UNSIGNED"
@@ -200,6 +201,7 @@ def test_a_disabled_repository_asks_nobody(tmp_path: Path) -> None:
 def test_a_permissive_repository_serves_and_says_what_would_be_refused(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """R5.5."""
     caplog.set_level(logging.WARNING, "troth.enforce")
     world = World(tmp_path, trust_mode="permissive")
     app = world.push_image(APP, "1")

@@ -39,7 +39,7 @@ def kept(answer: TestResponse) -> dict[str, Any]:
 
 
 def test_e37_what_is_signed_is_not_deleted_and_the_answer_says_by_whom_it_is(world: World) -> None:
-    """E37."""
+    """E37, R2.9."""
     image, other = world.push_image(APP, "1"), world.push_image(APP, "2", seed="2")
     world.publish(APP, {"1": image})
     for reference in ("1", image):
@@ -127,7 +127,7 @@ def test_where_nothing_is_signed_or_asked_all_may_be_deleted(world: World) -> No
 
 
 def test_e44_an_immutable_tag_is_pushed_once_and_never_moved(world: World) -> None:
-    """E44: nor by a push of what is not signed, over what is."""
+    """E44, R2.7a, R4.6: nor by a push of what is not signed, over what is."""
     assert world.command("policy", "library/", "--immutable", "v*", "--immutable", "*-final") == 0
     first, second = world.push_image(APP, "v1", seed="first"), world.push_image(APP, "latest", seed="second")
     world.publish(APP, {"v1": first})

@@ -34,7 +34,7 @@ def sign_as(world: World, tag: str, hashes: dict[str, str], length: int, role: s
 
 
 def test_e01_a_tag_that_nobody_signed_is_refused(world: World) -> None:
-    """E01."""
+    """E01, R5.4, R7.1."""
     unsigned, signed = world.push_image(APP, "1", seed="1"), world.push_image(APP, "2", seed="2")
     answer = world.manifest(APP, "1")
     facts = {
@@ -56,7 +56,7 @@ def test_e01_a_tag_that_nobody_signed_is_refused(world: World) -> None:
 
 
 def test_e02_head_decides_as_get_does_and_tells_no_digest(world: World) -> None:
-    """E02."""
+    """E02, R2.3, R7.2."""
     app = world.push_image(APP, "1")
     for reference in ("1", app):
         refused = world.head(f"{APP}/manifests/{reference}")
@@ -123,7 +123,7 @@ def test_e05_a_tag_that_was_moved_to_what_another_tag_is_signed_as_is_refused(wo
 
 
 def test_e06_what_is_served_is_what_was_judged_even_if_the_tag_moves_meanwhile(world: World) -> None:
-    """E06, E41."""
+    """E06, E41, R7.1."""
     signed = world.push_image(APP, "1", seed="signed")
     world.publish(APP, {"1": signed})
     moved = world.push_image(APP, seed="moved")
@@ -237,7 +237,7 @@ def test_e16_a_tag_of_128_characters_and_one_like_a_digest_are_tags(world: World
 
 
 def test_e17_whatever_a_client_accepts_the_signed_bytes_come(world: World) -> None:
-    """E17, E41."""
+    """E17, E41, R4.3."""
     schema_1 = "application/vnd.docker.distribution.manifest.v1+prettyjws"
     accepted = (OCI_IMAGE, DOCKER_IMAGE, OCI_INDEX, schema_1, "*/*", "text/html", "")
     app = world.push_image(APP, "1")

@@ -81,6 +81,7 @@ def test_blobs_of_a_deleted_image_go_after_the_grace_period(world: World) -> Non
 
 
 def test_a_dry_run_changes_nothing_and_says_what_another_would_do(world: World) -> None:
+    """R10.11."""
     delete(world, world.push_image(APP, "1"))
     before = contents(world)
     assert collect(world, dry_run=True) == collect(world, dry_run=True) == Report(marked=2)
@@ -93,6 +94,7 @@ def test_a_dry_run_changes_nothing_and_says_what_another_would_do(world: World) 
 
 
 def test_what_an_image_and_its_index_need_stays_for_ever(world: World) -> None:
+    """R10.4."""
     child = world.push_image(APP)
     index = world.push_index(APP, [child], "1")
     for _ in range(3):
@@ -122,6 +124,7 @@ def test_a_layer_that_two_images_share_stays_for_the_other(world: World) -> None
 
 
 def test_a_blob_that_is_pushed_ahead_of_its_manifest_waits_for_it(world: World) -> None:
+    """R10.1."""
     config, layer = b"{}", b"early"
     for data in (config, layer):
         world.push_blob(APP, data)
@@ -153,6 +156,7 @@ def ask(world: World, digest: Digest) -> None:
 def test_whoever_counts_on_a_blob_gets_a_grace_period_of_their_own(
     world: World, act: Callable[[World, Digest], None]
 ) -> None:
+    """R10.2, R10.3."""
     image = world.push_image(APP, "1")
     layer = world.blobs(image)[1]
     delete(world, image)
@@ -189,6 +193,7 @@ def test_a_blob_pushed_by_its_sha512_is_known_to_be_named(world: World) -> None:
 
 
 def test_a_silent_upload_goes_and_a_recent_one_stays(world: World) -> None:
+    """R3.5."""
     headers = world.token(actions="pull,push")
     old = world.request("POST", f"{APP}/blobs/uploads/", headers).headers["Location"]
     later(world, by=WEEK + HOUR)
@@ -201,6 +206,7 @@ def test_a_silent_upload_goes_and_a_recent_one_stays(world: World) -> None:
 
 
 def test_what_killed_processes_left_in_the_storage_goes(world: World) -> None:
+    """R10.6, R10.8, R10.10."""
     storage = FileStorage(world.folder / "content")
     image = world.push_image(APP, "1")
     for name, sha256 in (("one", None), ("two", "ab" * 32)):
@@ -218,6 +224,7 @@ def test_what_killed_processes_left_in_the_storage_goes(world: World) -> None:
 
 
 def test_content_whose_removal_was_cut_short_is_stored_anew_by_the_next_push(world: World) -> None:
+    """R10.6."""
     image = world.push_image(APP, "1")
     delete(world, image)
     collect(world)
@@ -231,6 +238,7 @@ def test_content_whose_removal_was_cut_short_is_stored_anew_by_the_next_push(wor
 
 
 def test_signed_content_stays(tmp_path: Path) -> None:
+    """R10.12."""
     world = World(tmp_path)
     image = world.push_image(APP, "1")
     world.publish(APP, {"1": image})
@@ -242,6 +250,7 @@ def test_signed_content_stays(tmp_path: Path) -> None:
 
 
 def test_a_grace_period_too_short_for_a_push_is_refused(world: World) -> None:
+    """R10.9."""
     collector = Collector(world.database, FileStorage(world.folder / "content"), lambda: world.now)
     for grace, upload_grace in ((MIN_GRACE / 2, WEEK), (DAY, MIN_GRACE / 2)):
         with pytest.raises(ValueError, match="at least"):
@@ -249,7 +258,7 @@ def test_a_grace_period_too_short_for_a_push_is_refused(world: World) -> None:
 
 
 def test_pushes_and_collectors_side_by_side_lose_nothing(tmp_path: Path, database_url: str) -> None:
-    """What was pushed a moment ago is there, though collectors are removing the same content at this moment."""
+    """R10.1, R10.7: what was pushed a moment ago is there, though collectors are removing the same content at this moment."""
     world = World(tmp_path, trust_mode="disabled", database_url=database_url)
     storage = FileStorage(tmp_path / "content")
     start = Barrier(4)

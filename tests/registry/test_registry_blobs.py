@@ -24,6 +24,7 @@ def site(tmp_path: Path) -> Site:
 
 @ALGORITHMS
 def test_a_blob_comes_back_under_the_digest_that_was_used(site: Site, algorithm: str) -> None:
+    """R2.2, R2.20."""
     digest = site.push_blob(APP, DATA, algorithm)
     for answer in (
         site.get(f"/v2/{APP}/blobs/{digest}", site.pull(APP)),
@@ -40,6 +41,7 @@ def test_a_blob_comes_back_under_the_digest_that_was_used(site: Site, algorithm:
 
 
 def test_starting_an_upload_says_where_and_how_far_it_is(site: Site) -> None:
+    """R2.4a."""
     answer = site.start(APP)
     assert answer.status_code == 202
     assert re.fullmatch(rf"/v2/{APP}/blobs/uploads/[0-9a-f-]{{36}}", answer.headers["Location"])
@@ -49,12 +51,14 @@ def test_starting_an_upload_says_where_and_how_far_it_is(site: Site) -> None:
 
 
 def test_the_location_works_whatever_the_host_header_says(site: Site) -> None:
+    """R2.17."""
     answer = site.send("POST", f"/v2/{APP}/blobs/uploads/", Host="evil.example", X_Forwarded_Host="evil.example")
     assert answer.headers["Location"].startswith(f"/v2/{APP}/")
 
 
 @ALGORITHMS
 def test_a_blob_may_be_pushed_in_one_post(site: Site, algorithm: str) -> None:
+    """R2.4b."""
     digest = digest_of(DATA, algorithm)
     answer = site.send("POST", f"/v2/{APP}/blobs/uploads/?digest={digest}", DATA)
     assert answer.status_code == 201
@@ -63,6 +67,7 @@ def test_a_blob_may_be_pushed_in_one_post(site: Site, algorithm: str) -> None:
 
 
 def test_a_post_with_a_wrong_digest_leaves_nothing(site: Site) -> None:
+    """R2.4b."""
     answer = site.send("POST", f"/v2/{APP}/blobs/uploads/?digest={digest_of(b'other')}", DATA)
     assert (answer.status_code, code_of(answer)) == (400, "DIGEST_INVALID")
     assert site.settings.content_folder is not None
@@ -70,12 +75,14 @@ def test_a_post_with_a_wrong_digest_leaves_nothing(site: Site) -> None:
 
 
 def test_the_digest_algorithm_may_be_announced(site: Site) -> None:
+    """R2.4c."""
     assert site.start(APP, "?digest-algorithm=sha512").status_code == 202
     answer = site.start(APP, "?digest-algorithm=md5")
     assert (answer.status_code, code_of(answer)) == (400, "DIGEST_INVALID")
 
 
 def test_a_blob_may_be_pushed_in_chunks(site: Site) -> None:
+    """R2.5, R2.6, R2.13."""
     location = site.start(APP).headers["Location"]
     for first, last in ((0, 999), (1000, 1999)):
         answer = site.send("PATCH", location, DATA[first : last + 1], Content_Range=f"{first}-{last}")
@@ -93,6 +100,7 @@ def test_a_blob_may_be_pushed_in_chunks(site: Site) -> None:
 @pytest.mark.parametrize("method", ["PATCH", "PUT"])
 @pytest.mark.parametrize("first", [0, 5, 50])
 def test_a_chunk_out_of_order_is_416_and_the_session_lives(site: Site, method: str, first: int) -> None:
+    """R2.5, R2.6, R2.18."""
     location = site.start(APP).headers["Location"]
     site.send("PATCH", location, DATA[:10])
     query = f"?digest={digest_of(DATA[:20])}" if method == "PUT" else ""
@@ -104,6 +112,7 @@ def test_a_chunk_out_of_order_is_416_and_the_session_lives(site: Site, method: s
 
 @pytest.mark.parametrize("header", ["0-99", "10-8", "x", "-5", "0-", "bytes=0-9", "0-9999999999999999999999"])
 def test_a_content_range_that_lies_is_400(site: Site, header: str) -> None:
+    """R2.5."""
     location = site.start(APP).headers["Location"]
     answer = site.send("PATCH", location, DATA[:10], Content_Range=header)
     assert answer.status_code == 400
@@ -112,6 +121,7 @@ def test_a_content_range_that_lies_is_400(site: Site, header: str) -> None:
 
 
 def test_docker_s_way_is_a_stream_without_length_and_an_empty_put(site: Site) -> None:
+    """R2.5, R3.6."""
     location = site.start(APP).headers["Location"]
     answer = site.client.patch(
         location,
@@ -155,12 +165,14 @@ def test_a_body_shorter_than_its_content_length_moves_nothing(site: Site) -> Non
 
 @pytest.mark.parametrize("digest", ["", "md5:" + "0" * 32, "sha256:zz", "sha256:" + "A" * 64, "sha512:" + "0" * 64])
 def test_a_put_needs_a_digest_that_is_one(site: Site, digest: str) -> None:
+    """R2.6."""
     location = site.start(APP).headers["Location"]
     answer = site.send("PUT", f"{location}?digest={digest}", DATA)
     assert (answer.status_code, code_of(answer)) == (400, "DIGEST_INVALID")
 
 
 def test_a_wrong_digest_stores_nothing(site: Site) -> None:
+    """R2.6."""
     location = site.start(APP).headers["Location"]
     answer = site.send("PUT", f"{location}?digest={digest_of(b'other')}", DATA)
     assert (answer.status_code, code_of(answer)) == (400, "DIGEST_INVALID")
@@ -177,6 +189,7 @@ def test_a_blob_beyond_the_limit_is_413(tmp_path: Path) -> None:
 
 
 def test_an_upload_can_be_cancelled(site: Site) -> None:
+    """R2.14."""
     location = site.start(APP).headers["Location"]
     assert site.send("DELETE", location).status_code == 204
     for method in ("GET", "PATCH", "DELETE"):
@@ -187,6 +200,7 @@ def test_an_upload_can_be_cancelled(site: Site) -> None:
 @pytest.mark.parametrize("upload", ["0b6cbbf4-5b1a-4d6c-9f0e-3f1d2a4b5c6d", "x", "..", "a" * 300, "%00"])
 @pytest.mark.parametrize("method", ["GET", "PATCH", "PUT", "DELETE"])
 def test_an_unknown_upload_is_404(site: Site, method: str, upload: str) -> None:
+    """R2.5, R2.6, R2.13, R2.14."""
     site.start(APP)
     answer = site.send(method, f"/v2/{APP}/blobs/uploads/{upload}?digest={digest_of(DATA)}", DATA)
     assert (answer.status_code, code_of(answer)) == (404, "BLOB_UPLOAD_UNKNOWN")
@@ -204,6 +218,7 @@ def test_an_unknown_upload_is_404(site: Site, method: str, upload: str) -> None:
     ],
 )
 def test_a_part_of_a_blob_can_be_had(site: Site, wanted: str, start: int, stop: int) -> None:
+    """R2.2."""
     path = f"/v2/{APP}/blobs/{site.push_blob(APP, DATA)}"
     answer = site.get(path, site.pull(APP), Range=wanted)
     assert (answer.status_code, answer.data) == (206, DATA[start:stop])
@@ -213,6 +228,7 @@ def test_a_part_of_a_blob_can_be_had(site: Site, wanted: str, start: int, stop: 
 
 @pytest.mark.parametrize("wanted", ["bytes=3072-", "bytes=5000-6000", "bytes=-0", "bytes=500-0"])
 def test_a_part_that_there_is_not_is_416(site: Site, wanted: str) -> None:
+    """R2.19."""
     answer = site.get(f"/v2/{APP}/blobs/{site.push_blob(APP, DATA)}", site.pull(APP), Range=wanted)
     assert (answer.status_code, code_of(answer)) == (416, "RANGE_INVALID")
     assert answer.headers["Content-Range"] == "bytes */3072"
@@ -241,6 +257,7 @@ def test_if_range_of_another_content_gives_the_whole(site: Site) -> None:
 
 
 def test_a_client_that_has_the_blob_gets_304(site: Site) -> None:
+    """R2.2."""
     digest = site.push_blob(APP, DATA)
     for ask in (site.get, site.head):
         answer = ask(f"/v2/{APP}/blobs/{digest}", site.pull(APP), If_None_Match=f'"{digest}"')
@@ -254,6 +271,7 @@ def test_an_empty_blob_is_a_blob(site: Site) -> None:
 
 
 def test_a_blob_is_unknown_where_it_was_not_pushed(site: Site) -> None:
+    """R2.2."""
     digest = site.push_blob("library/secret", DATA)
     site.push_blob(APP, b"something")
     path = f"/v2/{APP}/blobs/{digest}"
@@ -265,6 +283,7 @@ def test_a_blob_is_unknown_where_it_was_not_pushed(site: Site) -> None:
 
 
 def test_content_that_is_lost_is_503_and_not_500(site: Site) -> None:
+    """R10.10."""
     digest = site.push_blob(APP, DATA)
     assert site.settings.content_folder is not None
     (site.settings.content_folder / "blobs" / "sha256" / digest.encoded[:2] / digest.encoded).unlink()

@@ -89,6 +89,7 @@ def reads(site: Site, image: Image, rights: Headers) -> dict[str, TestResponse]:
 
 
 def test_no_way_to_read_serves_what_is_not_signed(unsigned: Site) -> None:
+    """R7.2."""
     image = unsigned.push_image(APP, "1")
     for way, answer in reads(unsigned, image, unsigned.pull(APP)).items():
         assert answer.status_code == 403, way
@@ -115,6 +116,7 @@ def test_who_may_push_may_read_what_is_to_be_signed(unsigned: Site) -> None:
 
 
 def test_permissive_serves_with_a_warning(tmp_path: Path, empty_notary: str) -> None:
+    """R5.5."""
     site = Site(tmp_path, trust_mode="permissive", notary_url=empty_notary)
     image = site.push_image(APP, "1")
     for way, answer in reads(site, image, site.pull(APP)).items():
@@ -159,6 +161,7 @@ def test_referrers_that_cannot_be_decided_about_fail_the_request(undecided: Site
 def test_a_blob_that_may_not_leave_its_repository_is_not_mounted(
     request: pytest.FixtureRequest, kind: str, source: str
 ) -> None:
+    """R2.11."""
     site: Site = request.getfixturevalue(kind)
     digest = site.push_blob(OTHER, b"not signed there")
     rights = site.token(f"repository:{APP}:pull,push", f"repository:{OTHER}:pull")
@@ -196,6 +199,7 @@ def site(tmp_path: Path) -> Site:
 
 @pytest.mark.parametrize(("method", "path", "actions"), ROUTES)
 def test_a_route_without_a_token_is_401_and_names_the_scope(site: Site, method: str, path: str, actions: str) -> None:
+    """R2.4a, R6.1."""
     answer = site.send(method, f"/v2/{APP}/{path}", headers={})
     assert answer.status_code == 401
     assert answer.headers["WWW-Authenticate"] == (
@@ -225,6 +229,7 @@ def test_a_route_wants_exactly_its_actions_on_exactly_its_repository(
 
 
 def test_the_ping_wants_any_valid_token(site: Site) -> None:
+    """R2.1."""
     answer = site.get("/v2/")
     assert (answer.status_code, code_of(answer)) == (401, "UNAUTHORIZED")
     challenge = answer.headers["WWW-Authenticate"]
@@ -234,6 +239,7 @@ def test_the_ping_wants_any_valid_token(site: Site) -> None:
 
 
 def test_the_catalog_wants_its_own_right(site: Site) -> None:
+    """R2.15."""
     for rights in ({}, site.token(), site.push(APP), site.token("registry:catalog:pull")):
         answer = site.get("/v2/_catalog", rights)
         assert (answer.status_code, code_of(answer)) == (401, "UNAUTHORIZED")
@@ -241,6 +247,7 @@ def test_the_catalog_wants_its_own_right(site: Site) -> None:
 
 
 def test_a_mount_without_a_token_asks_for_both_scopes(site: Site) -> None:
+    """R2.11, R6.1."""
     answer = site.send("POST", f"/v2/{APP}/blobs/uploads/?mount={DIGEST}&from={OTHER}", headers={})
     assert answer.status_code == 401
     scopes = f'scope="repository:{APP}:pull,push repository:{OTHER}:pull"'

@@ -23,6 +23,7 @@ def site(tmp_path: Path) -> Site:
 
 @pytest.mark.parametrize("reference", ["1", "digest"])
 def test_a_manifest_comes_back_byte_for_byte(site: Site, reference: str) -> None:
+    """R2.3, R2.7a."""
     image = site.push_image(APP)
     data = image.manifest + b"\n \n"
     digest = digest_of(data)
@@ -42,6 +43,7 @@ def test_a_manifest_comes_back_byte_for_byte(site: Site, reference: str) -> None
 
 
 def test_a_manifest_is_known_by_the_digest_that_was_asked_for(site: Site) -> None:
+    """R2.20."""
     image = site.push_image(APP, "1")
     long = digest_of(image.manifest, "sha512")
     assert site.put_manifest(APP, long, image.manifest).headers["Docker-Content-Digest"] == long
@@ -60,6 +62,7 @@ def test_an_image_of_sha512_parts_can_be_pushed(site: Site) -> None:
 
 @pytest.mark.parametrize("media_type", [DOCKER_IMAGE, DOCKER_LIST, OCI_IMAGE, OCI_INDEX])
 def test_the_stored_type_is_served_whatever_is_accepted(site: Site, media_type: str) -> None:
+    """R4.1, R4.2, R4.3."""
     image = site.push_image(APP)
     data = (
         index_manifest([image.manifest], media_type=media_type)
@@ -73,6 +76,7 @@ def test_the_stored_type_is_served_whatever_is_accepted(site: Site, media_type: 
 
 
 def test_a_client_that_has_the_manifest_gets_304(site: Site) -> None:
+    """R2.3."""
     image = site.push_image(APP, "1")
     for reference in ("1", image.digest):
         for ask in (site.get, site.head):
@@ -81,6 +85,7 @@ def test_a_client_that_has_the_manifest_gets_304(site: Site) -> None:
 
 
 def test_one_push_may_make_many_tags(site: Site) -> None:
+    """R2.7b."""
     image = site.push_image(APP)
     tags = [f"t{number}" for number in range(20)]
     query = "&".join(f"tag={tag}" for tag in tags)
@@ -95,6 +100,7 @@ def test_one_push_may_make_many_tags(site: Site) -> None:
 
 @pytest.mark.parametrize("tag", ["a" * 129, ".a", "-a", "caf\u00e9", "a%00", "a%0A", "a b"])
 def test_a_tag_that_is_none_is_400(site: Site, tag: str) -> None:
+    """R1.2, R2.7a."""
     image = site.push_image(APP)
     answer = site.put_manifest(APP, tag, image.manifest)
     assert (answer.status_code, code_of(answer)) == (400, "TAG_INVALID")
@@ -108,6 +114,7 @@ def test_a_tag_may_have_128_characters(site: Site) -> None:
 @pytest.mark.parametrize("digest", ["sha256:zz", "sha256:", "sha512:" + "0" * 64, "md5:" + "0" * 32, ":", "a:b"])
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
 def test_a_digest_that_is_none_is_400(site: Site, method: str, digest: str) -> None:
+    """R1.3, R2.22."""
     for kind in ("manifests", "blobs"):
         if (kind, method) != ("blobs", "PUT"):
             answer = site.send(method, f"/v2/{APP}/{kind}/{digest}", b"{}")
@@ -115,6 +122,7 @@ def test_a_digest_that_is_none_is_400(site: Site, method: str, digest: str) -> N
 
 
 def test_a_manifest_of_another_digest_is_400(site: Site) -> None:
+    """R2.7a, R2.22."""
     image = site.push_image(APP)
     answer = site.put_manifest(APP, digest_of(b"other"), image.manifest)
     assert (answer.status_code, code_of(answer)) == (400, "DIGEST_INVALID")
@@ -122,11 +130,13 @@ def test_a_manifest_of_another_digest_is_400(site: Site) -> None:
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"null", b"\xff", b"[" * 100_000])
 def test_a_manifest_that_is_none_is_400(site: Site, data: bytes) -> None:
+    """R2.7a."""
     answer = site.put_manifest(APP, "1", data, OCI_IMAGE)
     assert (answer.status_code, code_of(answer)) == (400, "MANIFEST_INVALID")
 
 
 def test_a_manifest_of_missing_parts_is_refused_and_they_are_named(site: Site) -> None:
+    """R2.7a, R4.4."""
     answer = site.put_manifest(APP, "1", image_manifest(b"config", [b"layer"]))
     assert (answer.status_code, code_of(answer)) == (400, "MANIFEST_BLOB_UNKNOWN")
     missing = answer.json["errors"][0]["detail"]["missing"]  # type: ignore[index]
@@ -153,6 +163,7 @@ def test_a_sparse_manifest_is_taken_if_the_operator_says_so_and_its_parts_may_fo
 
 
 def test_a_foreign_layer_need_not_be_pushed(site: Site) -> None:
+    """R2.21, R4.4."""
     site.push_blob(APP, b"{}")
     foreign = descriptor(b"elsewhere", LAYER_TYPE, urls=["https://example.com/layer"])
     manifest = json.dumps(json.loads(image_manifest(b"{}", [])) | {"layers": [foreign]}).encode()
@@ -160,6 +171,7 @@ def test_a_foreign_layer_need_not_be_pushed(site: Site) -> None:
 
 
 def test_indexes_may_be_nested_empty_and_of_plain_content(site: Site) -> None:
+    """R2.25."""
     image = site.push_image(APP)
     index = index_manifest([image.manifest])
     layer = descriptor(image.layers[0], LAYER_TYPE)
@@ -168,6 +180,7 @@ def test_indexes_may_be_nested_empty_and_of_plain_content(site: Site) -> None:
 
 
 def test_a_manifest_of_up_to_4_mib_is_taken_and_no_more(site: Site) -> None:
+    """R2.26, R2.7a."""
     site.push_blob(APP, b"{}")
     short = image_manifest(b"{}", [])
     largest = short + b" " * (4 * 2**20 - len(short))
@@ -178,6 +191,7 @@ def test_a_manifest_of_up_to_4_mib_is_taken_and_no_more(site: Site) -> None:
 
 
 def test_the_limit_counts_bytes_and_believes_no_header(site: Site) -> None:
+    """R2.26."""
     class Counted(io.BytesIO):
         """A body that says how much of it was read."""
 
@@ -221,6 +235,7 @@ def test_an_answer_without_a_body_has_no_content_type(site: Site) -> None:
 
 
 def test_an_unknown_manifest_is_404(site: Site) -> None:
+    """R2.3."""
     site.push_image(APP, "1")
     for reference in ("2", digest_of(b"other")):
         answer = site.get(f"/v2/{APP}/manifests/{reference}", site.pull(APP))

@@ -26,6 +26,7 @@ def site(tmp_path: Path) -> Site:
 
 
 def test_deleting_a_tag_leaves_the_manifest_and_other_tags(site: Site) -> None:
+    """R2.9."""
     image = site.push_image(APP, "1", "2")
     assert site.send("DELETE", f"/v2/{APP}/manifests/1").status_code == 202
     assert code_of(site.get(f"/v2/{APP}/manifests/1", site.pull(APP))) == "MANIFEST_UNKNOWN"
@@ -35,6 +36,7 @@ def test_deleting_a_tag_leaves_the_manifest_and_other_tags(site: Site) -> None:
 
 
 def test_deleting_a_manifest_deletes_its_tags(site: Site) -> None:
+    """R2.9."""
     image = site.push_image(APP, "1", "2")
     assert site.send("DELETE", f"/v2/{APP}/manifests/{image.digest}").status_code == 202
     for reference in ("1", "2", image.digest):
@@ -44,6 +46,7 @@ def test_deleting_a_manifest_deletes_its_tags(site: Site) -> None:
 
 
 def test_a_blob_can_be_deleted_once_no_manifest_names_it(site: Site) -> None:
+    """R2.10."""
     image = site.push_image(APP, "1")
     path = f"/v2/{APP}/blobs/{digest_of(image.layers[0])}"
     answer = site.send("DELETE", path)
@@ -55,6 +58,7 @@ def test_a_blob_can_be_deleted_once_no_manifest_names_it(site: Site) -> None:
 
 
 def test_deleting_in_an_unknown_repository_is_404(site: Site) -> None:
+    """R2.9, R2.10."""
     for path in ("manifests/1", f"manifests/{digest_of(b'x')}", f"blobs/{digest_of(b'x')}"):
         assert site.send("DELETE", f"/v2/no/such/{path}", headers=site.push("no/such")).status_code == 404
 
@@ -68,6 +72,7 @@ def mount(site: Site, query: str, *rights: str) -> TestResponse:
 @ALGORITHMS
 @pytest.mark.parametrize("source", ["&from=library/base", ""])
 def test_a_blob_is_mounted_from_where_the_caller_may_pull(site: Site, source: str, algorithm: str) -> None:
+    """R2.11."""
     digest = site.push_blob("library/base", DATA, algorithm)
     answer = mount(site, f"mount={digest}{source}", "repository:library/base:pull")
     assert (answer.status_code, answer.headers["Docker-Content-Digest"]) == (201, digest)
@@ -76,6 +81,7 @@ def test_a_blob_is_mounted_from_where_the_caller_may_pull(site: Site, source: st
 
 @pytest.mark.parametrize("source", ["&from=library/base", ""])
 def test_a_mount_without_the_right_to_pull_is_an_upload_that_tells_nothing(site: Site, source: str) -> None:
+    """R2.11."""
     digest = site.push_blob("library/base", DATA)
     refused = mount(site, f"mount={digest}{source}")
     unknown = mount(site, f"mount={digest_of(b'unknown')}{source}")
@@ -93,6 +99,7 @@ def test_a_mount_of_nonsense_is_400(site: Site) -> None:
 
 
 def test_referrers_are_listed_as_an_index(site: Site) -> None:
+    """R2.7a, R2.12, R2.23."""
     image = site.push_image(APP)
     subject = descriptor(image.manifest, OCI_IMAGE)
     signature = image_manifest(
@@ -123,6 +130,7 @@ def test_referrers_are_listed_as_an_index(site: Site) -> None:
 
 
 def test_a_referrer_may_come_before_its_subject(site: Site) -> None:
+    """R2.24."""
     site.push_blob(APP, b"{}")
     data = image_manifest(b"{}", [], subject=descriptor(b"later", OCI_IMAGE))
     assert site.put_manifest(APP, digest_of(data), data).status_code == 201
@@ -131,6 +139,7 @@ def test_a_referrer_may_come_before_its_subject(site: Site) -> None:
 
 
 def test_no_referrers_are_an_empty_index_and_never_404(site: Site) -> None:
+    """R2.12."""
     site.push_image(APP)
     for repository in (APP, "no/such"):
         answer = site.get(f"/v2/{repository}/referrers/{digest_of(b'x')}", site.pull(repository))
@@ -141,6 +150,7 @@ def test_no_referrers_are_an_empty_index_and_never_404(site: Site) -> None:
 
 
 def test_many_referrers_come_in_pages(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """R2.12."""
     site.push_blob(APP, b"{}")
     subject = descriptor(b"subject", OCI_IMAGE)
     pushed = set()

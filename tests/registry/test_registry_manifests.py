@@ -66,6 +66,7 @@ def test_an_index_names_its_manifests() -> None:
 
 @pytest.mark.parametrize("media_type", [DOCKER_IMAGE, DOCKER_LIST, OCI_IMAGE, OCI_INDEX])
 def test_all_four_media_types_are_taken(media_type: str) -> None:
+    """R4.1."""
     body = index_manifest([], media_type=media_type)
     if KINDS[media_type] is Kind.IMAGE:
         body = image_manifest(CONFIG, [], media_type=media_type)
@@ -73,6 +74,7 @@ def test_all_four_media_types_are_taken(media_type: str) -> None:
 
 
 def test_parameters_of_the_content_type_are_ignored() -> None:
+    """R4.2."""
     assert parse(IMAGE, OCI_IMAGE + "; charset=utf-8").media_type == OCI_IMAGE
 
 
@@ -91,6 +93,7 @@ def test_the_type_of_a_docker_manifest_must_be_in_its_bytes() -> None:
 
 
 def test_a_media_type_other_than_the_content_type_is_refused() -> None:
+    """R4.2."""
     assert "Content-Type" in refused(IMAGE, DOCKER_IMAGE)
     assert "Content-Type" in refused(IMAGE, OCI_INDEX)
 
@@ -102,6 +105,7 @@ def test_an_unknown_media_type_is_refused(content_type: str) -> None:
 
 @pytest.mark.parametrize("ending", ["+json", "+prettyjws"])
 def test_schema_1_is_refused_by_name(ending: str) -> None:
+    """R4.1."""
     body = json.dumps({"schemaVersion": 1, "name": "a", "tag": "b", "fsLayers": [], "history": []}).encode()
     assert "schema 1" in refused(body, "application/vnd.docker.distribution.manifest.v1" + ending)
     assert "schema 1" in refused(body, "application/json")
@@ -114,6 +118,7 @@ def test_any_other_schema_version_is_refused(version: object) -> None:
 
 @pytest.mark.parametrize("field", ["config", "layers"])
 def test_an_index_that_is_also_an_image_is_refused(field: str) -> None:
+    """R4.2."""
     # CVE-2021-41190
     both = json.loads(index_manifest([IMAGE])) | {field: json.loads(IMAGE)[field]}
     assert "index" in refused(json.dumps(both).encode(), OCI_INDEX)
@@ -121,6 +126,7 @@ def test_an_index_that_is_also_an_image_is_refused(field: str) -> None:
 
 @pytest.mark.parametrize("manifests", [[], [descriptor(IMAGE, OCI_IMAGE)]])
 def test_an_image_that_is_also_an_index_is_refused(manifests: list[object]) -> None:
+    """R4.2."""
     # CVE-2021-41190
     assert "image" in refused(changed(IMAGE, manifests=manifests))
 
@@ -134,6 +140,7 @@ def test_an_image_that_is_also_an_index_is_refused(manifests: list[object]) -> N
     ],
 )
 def test_a_key_that_is_there_twice_is_refused(twice: bytes) -> None:
+    """R4.2."""
     assert twice != IMAGE
     assert "twice" in refused(twice)
 
@@ -154,6 +161,7 @@ def test_annotations_may_differ_by_case() -> None:
 
 
 def test_unknown_fields_are_none_of_our_business() -> None:
+    """R2.25."""
     body = json.loads(IMAGE) | {"x": {"y": [None, 1.5]}}
     body["config"] |= {"data": "e30=", "z": 1}
     assert parse(json.dumps(body).encode(), OCI_IMAGE).layers == parse(IMAGE, OCI_IMAGE).layers
@@ -240,6 +248,7 @@ def test_what_every_image_has_must_not_be_missing(field: str) -> None:
 
 @pytest.mark.parametrize("empty", [[], None])
 def test_empty_lists_are_taken_also_as_go_writes_them(empty: object) -> None:
+    """R2.25."""
     layers = json.loads(IMAGE) | {"layers": empty}
     assert parse(json.dumps(layers).encode(), OCI_IMAGE).layers == ()
     manifests = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": empty}
@@ -261,6 +270,7 @@ def test_the_number_of_children_has_a_limit() -> None:
     ],
 )
 def test_a_foreign_layer_is_named_but_not_needed(more: dict[str, object]) -> None:
+    """R2.21."""
     manifest = parse(changed(IMAGE, layers=[descriptor(LAYER, LAYER_TYPE) | more]), OCI_IMAGE)
     assert Reference(digest_of(LAYER), Part.LAYER) in manifest.references
     assert manifest.needed_blobs == {digest_of(CONFIG)}
@@ -283,6 +293,7 @@ def test_a_subject_is_named_but_not_needed() -> None:
 
 
 def test_the_artifact_type_of_an_image_falls_back_to_its_config() -> None:
+    """R2.23."""
     assert parse(IMAGE, OCI_IMAGE).artifact_type == CONFIG_TYPE
     assert parse(changed(IMAGE, artifactType=""), OCI_IMAGE).artifact_type == CONFIG_TYPE
     assert parse(changed(IMAGE, artifactType="application/x"), OCI_IMAGE).artifact_type == "application/x"

@@ -50,6 +50,7 @@ def site(tmp_path: Path) -> Site:
     ],
 )
 def test_a_name_that_is_none_is_400_on_every_route(site: Site, name: str) -> None:
+    """R1.1."""
     digest = digest_of(b"x")
     upload = "00000000-0000-4000-8000-000000000000"
     for method, rest in (
@@ -91,6 +92,7 @@ def test_a_repository_that_seems_to_be_another_ones_full_name_cannot_be(tmp_path
     "name", ["a", "a/b/c", "a-b__c.d/e--f", "0", "a" * 200, "a/blobs", "x/tags/list", "a/manifests"]
 )
 def test_a_name_may_be_anything_else_also_that_of_a_route(site: Site, name: str) -> None:
+    """R1.4."""
     image = site.push_image(name, "1")
     assert site.get(f"/v2/{name}/manifests/1", site.pull(name)).data == image.manifest
     assert site.get(f"/v2/{name}/tags/list", site.pull(name)).json == {"name": name, "tags": ["1"]}
@@ -100,6 +102,7 @@ def test_a_name_may_be_anything_else_also_that_of_a_route(site: Site, name: str)
 
 @pytest.mark.parametrize("name", ["blobs/uploads", "a/blobs/uploads", "manifests/blobs/tags"])
 def test_a_name_is_read_from_the_right(site: Site, name: str) -> None:
+    """R1.4."""
     image = site.push_image(name, "1")
     assert site.get(f"/v2/{name}/manifests/{image.digest}", site.pull(name)).data == image.manifest
 
@@ -124,6 +127,7 @@ def test_a_method_that_is_not_there_is_405_with_those_that_are(site: Site) -> No
 
 @pytest.mark.parametrize("path", ["/v2/", "/v2"])
 def test_the_ping_says_that_this_is_a_registry(site: Site, path: str) -> None:
+    """R2.1."""
     for ask in (site.get, site.head):
         answer = ask(path, site.token())
         assert answer.status_code == 200
@@ -131,6 +135,7 @@ def test_the_ping_says_that_this_is_a_registry(site: Site, path: str) -> None:
 
 
 def test_every_answer_tells_the_version_errors_included(site: Site) -> None:
+    """R2.1."""
     for answer in (
         site.get("/v2/"),
         site.get(f"/v2/{APP}/manifests/1", site.pull(APP)),
@@ -164,6 +169,7 @@ def push_tags(site: Site) -> None:
     ],
 )
 def test_tags_are_listed_in_pages_and_in_ascii_order(site: Site, query: str, listed: list[str], more: bool) -> None:
+    """R2.8."""
     push_tags(site)
     answer = site.get(f"/v2/{APP}/tags/list{query}", site.pull(APP))
     assert (answer.status_code, answer.json) == (200, {"name": APP, "tags": listed})
@@ -172,6 +178,7 @@ def test_tags_are_listed_in_pages_and_in_ascii_order(site: Site, query: str, lis
 
 @pytest.mark.parametrize("number", [1, 2, 3, 7])
 def test_following_the_links_gives_every_tag_once(site: Site, number: int) -> None:
+    """R2.8."""
     push_tags(site)
     seen: list[str] = []
     path = f"/v2/{APP}/tags/list?n={number}"
@@ -188,6 +195,7 @@ def test_following_the_links_gives_every_tag_once(site: Site, number: int) -> No
     "query", ["n=-1", "n=x", "n=", "n=1.5", "n=9999999999", "n=\u0661", "last=%00", "last=%C3%A9"]
 )
 def test_a_page_that_is_none_is_400(site: Site, query: str) -> None:
+    """R2.8."""
     push_tags(site)
     for path, rights in (
         (f"/v2/{APP}/tags/list", site.pull(APP)),
@@ -198,6 +206,7 @@ def test_a_page_that_is_none_is_400(site: Site, query: str) -> None:
 
 
 def test_a_repository_without_tags_has_a_list_and_an_unknown_one_has_none(site: Site) -> None:
+    """R2.8."""
     site.push_image(APP)
     assert site.get(f"/v2/{APP}/tags/list", site.pull(APP)).json == {"name": APP, "tags": []}
     answer = site.get("/v2/no/such/tags/list", site.pull("no/such"))
@@ -205,6 +214,7 @@ def test_a_repository_without_tags_has_a_list_and_an_unknown_one_has_none(site: 
 
 
 def test_the_catalog_lists_repositories_in_pages(site: Site) -> None:
+    """R2.15."""
     for name in ("c", "a/b", "a"):
         site.push_image(name, "1")
     rights = site.token("registry:catalog:*")

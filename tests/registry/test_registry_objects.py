@@ -43,6 +43,7 @@ def given(**settings: Any) -> Settings:
 
 
 def test_what_is_signed_is_fetched_from_the_store_itself(bucket: Bucket, tmp_path: Path, secrets: Path) -> None:
+    """R2.2."""
     world = site(bucket, tmp_path, secrets)
     image = world.push_image(APP, "1")
     _, layer = world.blobs(image)

@@ -156,6 +156,7 @@ def test_referrers_are_found_by_either_digest_of_their_subject(database: Databas
 
 
 def test_what_a_manifest_names_is_written_with_it_or_not_at_all(database: Database) -> None:
+    """R4.5."""
     with database.write() as session:
         hold(session, CONFIG, LAYER)
 
@@ -207,6 +208,7 @@ def test_hundreds_of_layers_are_looked_up_and_found(database: Database) -> None:
 
 
 def test_every_move_of_a_tag_is_remembered(database: Database) -> None:
+    """R4.6."""
     second = image_manifest(CONFIG, [])
     with database.write() as session:
         hold(session, CONFIG, LAYER)

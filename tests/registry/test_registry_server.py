@@ -152,6 +152,7 @@ def blocks(count: int) -> Iterator[bytes]:
 
 
 def test_a_chunked_upload_of_50_mib_streams_through_flat_memory(registry: Process) -> None:
+    """R3.6."""
     registry.push_blob(b"x" * MIB)  # whatever a first request loads
     before = registry.peak_memory()
     status, headers, _ = registry.ask("PATCH", registry.upload(), blocks(50), {"Transfer-Encoding": "chunked"})

@@ -241,6 +241,7 @@ def test_a_writer_that_comes_back_after_the_end_was_hashed_changes_nothing(stora
 
 
 def test_bytes_beyond_one_piece_come_back_as_they_went_in(home: Callable[[], Storage]) -> None:
+    """R3.3."""
     block = bytes(range(256)) * 4096
     data = block * 18  # a piece of an object store has 16
     sha256 = hashlib.sha256(data).hexdigest()
@@ -261,6 +262,7 @@ def test_the_folder_is_laid_out_as_drawn(tmp_path: Path) -> None:
 
 
 def test_file_and_folder_are_flushed_before_a_commit_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """R3.4."""
     flushed: list[str] = []
     really = os.fsync
 

@@ -91,6 +91,7 @@ def test_chunks_become_a_blob_of_the_repository_alone(world: World) -> None:
 
 
 def test_any_process_can_finish_what_another_began(world: World) -> None:
+    """R3.1."""
     upload = world.start(b"here ")
     world.another_process().append(REPOSITORY, upload.id, Chunk([b"and there"]))
     assert world.another_process().find(REPOSITORY, upload.id).offset == 14
@@ -99,6 +100,7 @@ def test_any_process_can_finish_what_another_began(world: World) -> None:
 
 
 def test_content_is_found_by_either_digest_once_both_were_used(world: World) -> None:
+    """R2.20."""
     short, long = digest_of(b"x"), digest_of(b"x", "sha512")
     world.finish(world.start(b"x"), short)
     assert world.read(long) is None
@@ -148,6 +150,7 @@ def test_a_wrong_digest_publishes_nothing_and_changes_nothing(world: World) -> N
 
 
 def test_a_chunk_out_of_order_is_refused_and_the_upload_lives_on(world: World) -> None:
+    """R2.18, R3.2."""
     upload = world.start(b"0123")
     for start in (0, 3, 5):
         with pytest.raises(RangeInvalidError):
@@ -166,6 +169,7 @@ def test_a_chunk_of_another_length_than_announced_does_not_count(world: World, a
 
 
 def test_a_torn_chunk_is_cut_off_by_the_next_request(world: World) -> None:
+    """R3.2."""
     upload = world.start(b"kept ")
 
     def torn() -> Iterator[bytes]:
@@ -195,6 +199,7 @@ def during(world: World, upload: Upload, act: Callable[[], object]) -> Iterator[
 
 
 def test_there_is_one_writer_at_a_time(world: World) -> None:
+    """R3.2."""
     upload = world.start()
 
     def intrude() -> None:

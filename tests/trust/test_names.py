@@ -117,6 +117,7 @@ def test_what_passes_for_a_gun_stays_in_its_folder_and_its_url(text: str) -> Non
 
 @given(st.lists(_SEPARATED, min_size=1, max_size=5))
 def test_repository_names_are_lower_case_parts(parts: list[str]) -> None:
+    """R1.1."""
     assert RepositoryName("/".join(parts)) == "/".join(parts)
 
 
@@ -131,12 +132,14 @@ def test_no_other_text_is_a_repository_name(name: str) -> None:
 
 @pytest.mark.parametrize("tag", ["", "-a", ".a", "a/b", "a:b", "a b", "a\n", "é", "a" * 129])
 def test_no_odd_text_is_a_tag(tag: str) -> None:
+    """R1.2."""
     with pytest.raises(InvalidError):
         Tag(tag)
 
 
 @given(st.sampled_from(["sha256", "sha512"]), st.binary(min_size=64, max_size=64))
 def test_a_digest_has_the_length_of_its_algorithm(algorithm: str, raw: bytes) -> None:
+    """R1.3."""
     encoded = raw.hex()[: 64 if algorithm == "sha256" else 128]
     digest = Digest(f"{algorithm}:{encoded}")
     assert (digest.algorithm, digest.encoded) == (algorithm, encoded)

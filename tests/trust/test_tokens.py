@@ -102,7 +102,7 @@ def refuses(world: World, token: str, why: str, now: datetime = NOW) -> None:
 
 
 def test_a_scope_is_split_at_its_first_and_last_colon() -> None:
-    """AUTH-A04"""
+    """AUTH-A04, R6.4"""
     assert parse_scopes(["repository:localhost:5000/library/app:push,pull"]) == [
         Access("repository", "localhost:5000/library/app", frozenset({"pull", "push"}))
     ]
@@ -115,6 +115,7 @@ def test_scopes_repeat_and_share_a_string() -> None:
 
 
 def test_a_scope_can_have_a_class_and_no_actions() -> None:
+    """R6.4."""
     assert parse_scopes(["repository(plugin):x/y:"]) == [Access("repository", "x/y", frozenset(), "plugin")]
 
 
@@ -210,6 +211,7 @@ def test_an_issued_token_is_believed(world: World) -> None:
 
 
 def test_an_issued_token_has_the_claims_and_header_of_the_protocol(world: World) -> None:
+    """R6.5, R6.6."""
     token = world.issuer.issue("alice", [PULL], NOW)
     claims = jwt.decode(token, options={"verify_signature": False})
     jti = claims.pop("jti")
@@ -224,7 +226,7 @@ def test_an_issued_token_has_the_claims_and_header_of_the_protocol(world: World)
 
 
 def test_rights_are_for_one_name_and_action(world: World) -> None:
-    """AUTH-A04: a scope for another GUN, and a scope without the host."""
+    """AUTH-A04, R6.7: a scope for another GUN, and a scope without the host."""
     push = Access("repository", "localhost:5000/library/app", frozenset({"push"}))
     grant = world.verifier.verify(world.issuer.issue("alice", [push], NOW), NOW)
     for name in ("library/app", "localhost:5000/library/app", "REGISTRY.example.com/library/app"):
@@ -261,7 +263,7 @@ def test_a_second_certificate_lets_the_key_change(world: World) -> None:
 
 
 def test_an_rsa_certificate_takes_rs256_and_nothing_else(world: World) -> None:
-    """AUTH-A01: each key has one algorithm."""
+    """AUTH-A01, R6.6: each key has one algorithm."""
     key = rsa.generate_private_key(65537, 2048)
     verifier = Verifier(certificate_for(key), "troth", "registry", SITES)
     headers = {"kid": key_id(key.public_key())}
@@ -277,7 +279,7 @@ def test_an_rsa_certificate_takes_rs256_and_nothing_else(world: World) -> None:
 
 @pytest.mark.parametrize("algorithm", ["none", "None", "NONE", "nOnE", ""])
 def test_no_signature_is_no_token(world: World, algorithm: str) -> None:
-    """AUTH-A01"""
+    """AUTH-A01, R6.7"""
     for signature in (b"", b"x"):
         header: dict[str, object] = {"alg": algorithm, "kid": world.kid()}
         token = forge(header, world.claims(), lambda _body, signature=signature: signature)  # type: ignore[misc]
@@ -300,7 +302,7 @@ def test_the_public_key_is_no_hmac_secret(world: World) -> None:
 
 
 def test_a_key_in_the_header_is_not_looked_at(world: World) -> None:
-    """AUTH-A02: jwk, x5c, jku, x5u (CVE-2025-24976, CVE-2026-27962)."""
+    """AUTH-A02, R6.7: jwk, x5c, jku, x5u (CVE-2025-24976, CVE-2026-27962)."""
     point = public_key(world.stranger).public_numbers()
     jwk = {
         "kty": "EC", "crv": "P-256", "kid": world.kid(),
@@ -325,7 +327,7 @@ def test_injected_keys_do_not_hurt_a_good_signature(world: World) -> None:
 
 @pytest.mark.parametrize("kid", [None, 7, "", ["x"], {"a": 1}, "../../dev/null", "' OR 1=1 --"])
 def test_only_a_kid_of_ours_finds_a_key(world: World, kid: object) -> None:
-    """AUTH-A02"""
+    """AUTH-A02, R6.7"""
     header: dict[str, object] = {"alg": "ES256", "kid": kid} if kid is not None else {"alg": "ES256"}
     refuses(world, forge(header, world.claims(), lambda _body: b"x" * 64), "unknown key|malformed")
 
@@ -360,12 +362,12 @@ def test_another_issuer_is_refused(world: World, issuer: str) -> None:
 
 @pytest.mark.parametrize("audience", ["", "other", ["registry"], ["other", "registry"], {"registry": 1}, 7, True])
 def test_another_audience_is_refused_and_so_is_a_list(world: World, audience: object) -> None:
-    """AUTH-A03, AUTH-A05: a list is refused even if we are in it, as distribution 2.8 does (REGISTRY_API §6.5)."""
+    """AUTH-A03, AUTH-A05, R6.5: a list is refused even if we are in it, as distribution 2.8 does (REGISTRY_API §6.5)."""
     refuses(world, sign_raw(world, world.claims(aud=audience)), "another service")
 
 
 def test_clocks_may_differ_by_a_minute_and_no_more(world: World) -> None:
-    """AUTH-A03"""
+    """AUTH-A03, R6.5"""
     token = world.issuer.issue("alice", [], NOW)
     for seconds in (-60, -1, 0, 299, 359.9):
         world.verifier.verify(token, NOW + timedelta(seconds=seconds))

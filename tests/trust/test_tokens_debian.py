@@ -118,6 +118,7 @@ def running(command: list[str], port: int) -> Iterator[None]:
 
 @pytest.mark.client
 def test_debians_registry_believes_our_tokens(registry: Peer) -> None:
+    """R6.6."""
     status, header = registry.status("/v2/")
     assert (status, header) == (401, f'Bearer realm="{REALM}",service="registry"')
     assert registry.status("/v2/", registry.token())[0] == 200
@@ -142,6 +143,7 @@ def test_debians_registry_does_not_believe_a_stranger(registry: Peer) -> None:
 
 @pytest.mark.client
 def test_debians_notary_server_believes_our_tokens(notary: Peer) -> None:
+    """R6.8."""
     gun = "localhost:5000/library/app"
     timestamp = f"/v2/{gun}/_trust/tuf/timestamp.json"
     assert notary.status(timestamp)[1] == (f'Bearer realm="{REALM}",service="registry",scope="repository:{gun}:pull"')
