@@ -12,8 +12,9 @@
     ├── TooLargeError                ├── UploadBusyError
     ├── RangeInvalidError            ├── SignedError
     ├── TooManyTagsError             └── TagImmutableError
-    └── PaginationError              TrustError
-                                     └── UnsupportedError
+    ├── PaginationError              TrustError
+    └── QueryInvalidError            ├── UnsupportedError
+                                     └── TooManyUploadsError
 
 The families are those of `trust.errors`: who is to blame decides the status, unless the protocol says otherwise.
 """
@@ -92,6 +93,12 @@ class PaginationError(InvalidError):
     code = "PAGINATION_NUMBER_INVALID"
 
 
+class QueryInvalidError(InvalidError):
+    """A parameter of the address has a value that means nothing here."""
+
+    code = "UNSUPPORTED"
+
+
 class NameUnknownError(NotFoundError):
     """There is no such repository, or nothing at all at this path."""
 
@@ -131,6 +138,7 @@ class SignedError(ConflictError):
 class TagImmutableError(ConflictError):
     """A tag that the repository's policy keeps where it is."""
 
+    status = 403
     code = "DENIED"
 
 
@@ -139,6 +147,13 @@ class UnsupportedError(TrustError):
 
     status = 405
     code = "UNSUPPORTED"
+
+
+class TooManyUploadsError(TrustError):
+    """The caller has begun more uploads than one may have open at once."""
+
+    status = 429
+    code = "TOOMANYREQUESTS"
 
 
 class StorageError(UnavailableError):

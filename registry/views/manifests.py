@@ -10,7 +10,13 @@ from datetime import datetime
 from flask import Flask, Response, request
 from sqlalchemy.orm import Session
 
-from registry.errors import DigestInvalidError, ManifestUnknownError, NameUnknownError, TooManyTagsError
+from registry.errors import (
+    DigestInvalidError,
+    ManifestUnknownError,
+    NameUnknownError,
+    QueryInvalidError,
+    TooManyTagsError,
+)
 from registry.events import outbox
 from registry.events.event import Kind, of_request
 from registry.events.reporter import Reporter
@@ -30,7 +36,6 @@ from registry.repositories import (
 from registry.views.bodies import whole
 from registry.views.gate import Gate
 from registry.views.routes import GATED, bare, expose, parse_tag
-from trust.errors import InvalidError
 from trust.names import Digest, RepositoryName, Tag
 from trust.web.audit import Deed
 from trust.web.caller import caller
@@ -173,7 +178,7 @@ class ManifestViews:
         with self._refusals.noted(deed):
             grant = self._gate.deleter(repository)
             if trust not in ("", "cascade"):
-                raise InvalidError("trust is cascade, or is not said")
+                raise QueryInvalidError("trust is cascade, or is not said")
             with self._database.read() as session:
                 digest = reference if isinstance(reference, Digest) else resolve_tag(session, repository, reference)
                 if digest is None or find_manifest(session, repository, digest) is None:

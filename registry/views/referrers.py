@@ -9,17 +9,19 @@ from urllib.parse import urlencode
 
 from flask import Flask, Response, request
 
+from registry.errors import PaginationError, QueryInvalidError
 from registry.manifests import OCI_INDEX, parse
 from registry.repositories import StoredManifest, read_manifest, referrers
 from registry.views.gate import Gate
 from registry.views.routes import GATED, expose
-from trust.errors import InvalidError
 from trust.names import Digest, RepositoryName
 from trust.web.database import Database
 
 #: Entries and bytes of one page; clients read no more than 4 MiB.
 MAX_ENTRIES = 500
 MAX_BYTES = 3 << 20
+#: Bytes of manifests that are read for one page: a request must not take minutes.
+MAX_READ = 16 << 20
 
 _WORD = re.compile(r"[ -~]{0,255}")
 
@@ -44,8 +46,10 @@ class ReferrerViews:
         """List the manifests whose subject is `digest`, as an index.  Never 404: clients would fall back to tags."""
         grant = self._gate.reader(repository)
         artifact_type, after = request.args.get("artifactType", ""), request.args.get("last", "")
-        if not (_WORD.fullmatch(artifact_type) and _WORD.fullmatch(after)):
-            raise InvalidError("artifactType is a media type, and last is what the Link before gave")
+        if not _WORD.fullmatch(artifact_type):
+            raise QueryInvalidError("artifactType is a media type")
+        if not _WORD.fullmatch(after):
+            raise PaginationError("last is what the Link before gave")
         with self._database.read() as session:
             found = referrers(
                 session, repository, digest, artifact_type=artifact_type or None, last=after, limit=MAX_ENTRIES + 1
