@@ -23,6 +23,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import accumulate
 from typing import Any, NoReturn
 
 from registry.errors import ManifestInvalidError
@@ -42,7 +43,9 @@ _SCHEMA_1 = (
     "application/vnd.docker.distribution.manifest.v1+prettyjws",
 )
 _MEDIA_TYPE = re.compile(r"[!-~](?:[ -~]{0,253}[!-~])?")
-_STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*+"|[\[\]{}]', re.DOTALL)
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # one deeper, or as a signed byte one back
+_NO_STEPS = bytes(set(range(256)) - set(b"[{]}"))
 _TOP_KEYS = frozenset(
     ("schemaVersion", "mediaType", "artifactType", "config", "layers", "manifests", "subject", "annotations")
 )
@@ -202,15 +205,9 @@ def _refuse_depth(text: str) -> None:
     # after json has read the text, so that every string in it has an end.
     if text.count("[") + text.count("{") <= MAX_DEPTH:
         return
-    depth = 0
-    for match in _STRING_OR_BRACKET.finditer(text):
-        first = text[match.start()]
-        if first in "[{":
-            depth += 1
-            if depth > MAX_DEPTH:
-                _refuse("it is nested too deeply")
-        elif first in "]}":
-            depth -= 1
+    steps = _STRING.sub("", text).encode().translate(_STEPS, _NO_STEPS)
+    if max(accumulate(memoryview(steps).cast("b"))) > MAX_DEPTH:
+        _refuse("it is nested too deeply")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

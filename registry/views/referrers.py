@@ -57,11 +57,11 @@ class ReferrerViews:
         page = found[:MAX_ENTRIES]
         following = page[-1].sha256 if len(found) > MAX_ENTRIES else ""
         entries: list[dict[str, object]] = []
-        size, previous = 0, ""
+        size, read, previous = 0, 0, ""
         for each in self._gate.listed(grant, repository, page):
             entry = self._entry(repository, each)
-            size += len(json.dumps(entry))
-            if entries and size > MAX_BYTES:
+            size, read = size + len(json.dumps(entry)), read + each.size
+            if entries and (size > MAX_BYTES or read > MAX_READ):
                 following = previous
                 break
             entries.append(entry)
@@ -85,4 +85,6 @@ class ReferrerViews:
         with self._database.read() as session:
             data = read_manifest(session, repository, stored.digest)
         annotations = parse(data, stored.media_type).annotations if data is not None else {}
-        return entry | ({"annotations": dict(annotations)} if annotations else {})
+        whole = entry | ({"annotations": dict(annotations)} if annotations else {})
+        # Annotations that fill a page by themselves are left out: no client could read the page.
+        return whole if len(json.dumps(whole)) <= MAX_BYTES else entry

@@ -13,6 +13,7 @@ from werkzeug.test import TestResponse
 
 from pushes import CONFIG_TYPE, Site, code_of, descriptor, digest_of, image_manifest, index_manifest
 from registry.manifests import OCI_IMAGE, OCI_INDEX
+from registry.views.referrers import MAX_BYTES
 
 APP = "library/app"
 DATA = bytes(range(256)) * 12
@@ -158,7 +159,7 @@ def test_many_referrers_come_in_pages(site: Site, monkeypatch: pytest.MonkeyPatc
         data = image_manifest(b"{}", [], subject=subject, annotations={"number": str(number)})
         site.put_manifest(APP, digest_of(data), data)
         pushed.add(digest_of(data))
-    for name, limit in (("MAX_ENTRIES", 3), ("MAX_BYTES", 700)):
+    for name, limit in (("MAX_ENTRIES", 3), ("MAX_BYTES", 700), ("MAX_READ", 1500)):
         with monkeypatch.context() as patched:
             patched.setattr(f"registry.views.referrers.{name}", limit)
             path, seen, pages = (
@@ -173,3 +174,15 @@ def test_many_referrers_come_in_pages(site: Site, monkeypatch: pytest.MonkeyPatc
                 path, pages = link[1] if link else "", pages + 1
         assert (len(seen), set(seen)) == (7, pushed)
         assert pages > 2
+
+
+def test_a_referrer_with_more_annotations_than_a_page_holds_is_listed_without_them(site: Site) -> None:
+    site.push_blob(APP, b"{}")
+    subject = descriptor(b"subject", OCI_IMAGE)
+    for size, is_told in ((2**20, True), (MAX_BYTES, False)):
+        data = image_manifest(b"{}", [], subject=subject, annotations={"note": "x" * size})
+        assert site.put_manifest(APP, digest_of(data), data).status_code == 201
+        answer = site.get(f"/v2/{APP}/referrers/{digest_of(b'subject')}", site.pull(APP))
+        (entry,) = [each for each in json.loads(answer.data)["manifests"] if each["digest"] == digest_of(data)]
+        assert ("annotations" in entry) == is_told
+        assert len(answer.data) < 4 << 20
