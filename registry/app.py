@@ -108,7 +108,7 @@ def create_app(
     reporter, addresses = Reporter(database), open_addresses(settings)
     guard = Guard(_verifier(settings), settings.realm, settings.token_service, clock=clock)
     gate = Gate(guard, enforcer, sites, reporter, clock)
-    uploads = Uploads(database, storage, clock, max_bytes=settings.max_blob_bytes)
+    uploads = Uploads(database, storage, clock, max_bytes=settings.max_blob_bytes, max_open=settings.max_uploads)
     TagViews(database, gate).expose(app)
     ManifestViews(
         database,

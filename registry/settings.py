@@ -93,6 +93,9 @@ class Settings:
     )
     webhook_life_hours: int = field(default=24, metadata=_help("for how long an event is tried to be delivered"))
     webhook_kept_days: int = field(default=7, metadata=_help("how long deliveries can be looked up, and repeated"))
+    max_uploads: int = field(
+        default=1000, metadata=_help("uploads that one user may have open at once; silent for a day, none counts")
+    )
     workers: int = field(default=2, metadata=_help("processes"))
     threads: int = field(default=8, metadata=_help("threads in each process"))
     background: bool = field(
@@ -117,8 +120,8 @@ class Settings:
         if (self.content_folder is None) == (self.storage_url is None):
             problems.append("one of content_folder and storage_url must be given")
         for name in (
-            "storage_link_seconds", "max_manifest_bytes", "max_blob_bytes", "webhook_life_hours", "webhook_kept_days",
-            "workers", "threads",
+            "storage_link_seconds", "max_manifest_bytes", "max_blob_bytes", "max_uploads", "webhook_life_hours",
+            "webhook_kept_days", "workers", "threads",
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 problems.append(f"{name} must be at least 1")

@@ -27,7 +27,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Select, delete, select, update
+from sqlalchemy import Select, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from registry.blobs import StoredBlob, expect_blob, hold_blob
@@ -36,6 +36,7 @@ from registry.errors import (
     RangeInvalidError,
     SizeInvalidError,
     TooLargeError,
+    TooManyUploadsError,
     UploadBusyError,
     UploadUnknownError,
 )
@@ -47,6 +48,8 @@ from trust.web.database import Database
 
 #: How long a writer may be silent before another may take its place.
 LEASE = timedelta(seconds=30)
+#: How long a silent upload counts as one of its owner's; what a killed client left behind must not shut it out.
+COUNTED = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,19 +78,32 @@ class Uploads:
         storage: where their bytes go.
         clock: tells the time.
         max_bytes: the longest blob that is taken.
+        max_open: how many uploads one user may have open at once, give or take some that begin at the same moment.
     """
 
     def __init__(
-        self, database: Database, storage: Storage, clock: Callable[[], datetime], *, max_bytes: int
+        self,
+        database: Database,
+        storage: Storage,
+        clock: Callable[[], datetime],
+        *,
+        max_bytes: int,
+        max_open: int = 1000,
     ) -> None:
         self._database = database
         self._storage = storage
         self._clock = clock
         self._max_bytes = max_bytes
+        self._max_open = max_open
 
     def start(self, repository: RepositoryName, algorithm: str, owner: str) -> Upload:
-        """Begin an upload to `repository`, which is made if it is not there."""
-        upload, now = str(uuid.uuid4()), self._clock()
+        """Begin an upload to `repository`, which is made if it is not there.
+
+        Raises:
+            TooManyUploadsError: `owner` has as many already as one may have.
+        """
+        upload, now, owner = str(uuid.uuid4()), self._clock(), owner[:255]
+        self._refuse_too_many(owner, now)
         self._storage.start(upload)
 
         def work(session: Session) -> Upload:
@@ -96,7 +112,7 @@ class Uploads:
                 repository_id=ensure_repository(session, repository),
                 offset=0,
                 algorithm=algorithm,
-                owner=owner[:255],
+                owner=owner,
                 created=now,
                 touched=now,
             )
@@ -173,6 +189,13 @@ class Uploads:
         with self._database.write() as session:
             session.delete(_find(session, _query(repository, upload)))
         self._storage.discard(upload)
+
+    def _refuse_too_many(self, owner: str, now: datetime) -> None:
+        recent = (UploadRow.owner == owner, UploadRow.touched > now - COUNTED)
+        with self._database.read() as session:
+            count = session.scalar(select(func.count()).select_from(UploadRow).where(*recent)) or 0
+        if count >= self._max_open:
+            raise TooManyUploadsError(f"{count} uploads are open; finish or cancel some before you begin another")
 
     def _write(self, claim: _Claim, chunk: Chunk) -> int:
         blocks = _measured(claim.renewed(chunk.blocks), chunk.length, self._max_bytes - claim.offset)

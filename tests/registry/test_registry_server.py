@@ -21,6 +21,7 @@ import pytest
 from pushes import Headers, digest_of, image_manifest
 from registry.manifests import OCI_IMAGE
 from trust.ca import Authority, new_authority
+from trust.web.run import MAX_HEADER_BYTES, MAX_HEADERS
 
 APP = "library/app"
 UPLOADS = f"/v2/{APP}/blobs/uploads/"
@@ -251,6 +252,22 @@ def test_a_manifest_over_the_limit_gets_its_answer_although_nobody_reads_it(regi
         )
         assert status == 413
         assert b"SIZE_INVALID" in answer
+
+
+def test_headers_have_a_limit_in_number_and_in_length(registry: Process) -> None:
+    sent = 2  # Host and Accept-Encoding, by the client's library
+    many = {f"X-Header-{number}": "x" for number in range(MAX_HEADERS - sent)}
+    longest = "x" * (MAX_HEADER_BYTES - len("X-Long: \r\n"))
+    for headers, is_taken in (
+        (many, True),
+        (many | {"X-One-More": "x"}, False),
+        ({"X-Long": longest}, True),
+        ({"X-Long": longest + "x"}, False),
+    ):
+        status = registry.ask("GET", "/v2/", headers=headers)[0]
+        assert status == 200 if is_taken else 400 <= status < 500
+    assert 400 <= registry.ask("GET", f"/v2/?{'x' * 8200}")[0] < 500
+    assert "Traceback" not in registry.log()
 
 
 @pytest.mark.parametrize("path", ["a%2Fb", "a/../b", "a%00b", "UPPER", "a" * 3000, "%ff"])

@@ -28,6 +28,8 @@ JSON_TYPE = "application/json; charset=utf-8"
 _log = logging.getLogger("troth.request")
 #: What a request that no route is for counts as.
 UNMATCHED = "unmatched"
+#: In how many seconds a client may ask again, where nothing more exact is known.
+_RETRY_AFTER = {429: "60", 503: "5"}
 
 
 def create_base_app(name: str, *, not_found: type[TrustError] = NotFoundError) -> Flask:
@@ -117,8 +119,8 @@ def error_response(error: TrustError) -> Response:
     response = _envelope(error.status, error.code, error.message, error.detail)
     if isinstance(error, UnauthorizedError) and error.challenge:
         response.headers["WWW-Authenticate"] = error.challenge
-    if error.status == 503:
-        response.headers["Retry-After"] = "5"
+    if error.status in _RETRY_AFTER:
+        response.headers["Retry-After"] = _RETRY_AFTER[error.status]
     return response
 
 

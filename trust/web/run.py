@@ -32,6 +32,10 @@ from trust.web.scrape import Listener
 from trust.web.verbosity import Master
 from trust.web.worker import Worker
 
+#: Headers of one request, and bytes of one header or of the request's line.
+MAX_HEADERS = 100
+MAX_HEADER_BYTES = 8190
+
 _LISTEN = re.compile(r"(?:[^\s:/\[\]]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
 
 
@@ -90,7 +94,9 @@ def run(
         "keepalive": 30,
         "loglevel": "warning",
         "logger_class": ServerLogger,
-        "limit_request_line": 8190,
+        "limit_request_line": MAX_HEADER_BYTES,
+        "limit_request_fields": MAX_HEADERS,
+        "limit_request_field_size": MAX_HEADER_BYTES,
         # Where two proxies disagree about a header or a path, refuse.
         "forwarder_headers": "",
         "control_socket_disable": True,
