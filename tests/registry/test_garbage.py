@@ -16,9 +16,10 @@ from threading import Barrier
 import pytest
 from sqlalchemy import func, select
 
-from pushes import digest_of, image_manifest
+from pushes import descriptor, digest_of, image_manifest
 from registry.app import main
 from registry.jobs.garbage import MIN_GRACE, Collector, Report
+from registry.manifests import OCI_IMAGE
 from registry.models import TRAIL, BlobRow
 from registry.storage.file import FileStorage
 from trust.names import Digest
@@ -102,6 +103,18 @@ def test_what_an_image_and_its_index_need_stays_for_ever(world: World) -> None:
         assert collect(world) == Report()
     assert world.manifest(APP, index).status_code == 200
     assert all(is_there(world, blob) for blob in world.blobs(child))
+
+
+def test_what_refers_to_an_image_stays_without_a_tag_of_its_own(world: World) -> None:
+    """R10.5."""
+    subject = descriptor(world.manifests[world.push_image(APP, "1")], OCI_IMAGE)
+    blob = world.push_blob(APP, b"a signature")
+    referrer = world.push_manifest(APP, image_manifest(b"a signature", [], subject=subject))
+    for _ in range(3):
+        later(world, by=WEEK)
+        assert collect(world) == Report()
+    assert world.manifest(APP, referrer).status_code == 200
+    assert is_there(world, blob)
 
 
 def test_content_stays_as_long_as_one_repository_holds_it(world: World) -> None:
@@ -258,7 +271,7 @@ def test_a_grace_period_too_short_for_a_push_is_refused(world: World) -> None:
 
 
 def test_pushes_and_collectors_side_by_side_lose_nothing(tmp_path: Path, database_url: str) -> None:
-    """R10.1, R10.7: what was pushed a moment ago is there, though collectors are removing the same content at this moment."""
+    """R10.1, R10.7: what was pushed a moment ago is there, though collectors are removing the same content."""
     world = World(tmp_path, trust_mode="disabled", database_url=database_url)
     storage = FileStorage(tmp_path / "content")
     start = Barrier(4)

@@ -192,6 +192,7 @@ def test_a_manifest_of_up_to_4_mib_is_taken_and_no_more(site: Site) -> None:
 
 def test_the_limit_counts_bytes_and_believes_no_header(site: Site) -> None:
     """R2.26."""
+
     class Counted(io.BytesIO):
         """A body that says how much of it was read."""
 

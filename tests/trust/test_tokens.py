@@ -362,7 +362,7 @@ def test_another_issuer_is_refused(world: World, issuer: str) -> None:
 
 @pytest.mark.parametrize("audience", ["", "other", ["registry"], ["other", "registry"], {"registry": 1}, 7, True])
 def test_another_audience_is_refused_and_so_is_a_list(world: World, audience: object) -> None:
-    """AUTH-A03, AUTH-A05, R6.5: a list is refused even if we are in it, as distribution 2.8 does (REGISTRY_API §6.5)."""
+    """AUTH-A03, AUTH-A05, R6.5: a list is refused even if we are in it, as distribution 2.8 does."""
     refuses(world, sign_raw(world, world.claims(aud=audience)), "another service")
 
 
