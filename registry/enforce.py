@@ -111,7 +111,13 @@ class Enforcer:
             DeniedError: it is not signed as the repository's policy demands.
             UnavailableError: that cannot be decided now.
         """
-        return self._serve(grant, repository, digest, tag, lambda case: case.manifest(digest, tag))
+        try:
+            return self._serve(grant, repository, digest, tag, lambda case: case.manifest(digest, tag))
+        except (DeniedError, UnavailableError) as error:
+            if isinstance(error.detail, dict):  # where more is known (registry.views.explain)
+                explain = f"/api/v1/repositories/{repository}/trust/explain?reference={tag or digest}"
+                error.detail["explain"] = explain
+            raise
 
     def blob(self, grant: Grant, repository: RepositoryName, digest: Digest) -> Permit:
         """Whether a blob may be served; arguments and errors as for `manifest`."""

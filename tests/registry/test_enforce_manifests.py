@@ -44,6 +44,7 @@ def test_e01_a_tag_that_nobody_signed_is_refused(world: World) -> None:
         "gun": "localhost:5000/library/app",
         "tag": "1",
         "digest": unsigned,
+        "explain": "/api/v1/repositories/library/app/trust/explain?reference=1",
     }
     assert denial(answer) == facts
     assert "no trust data" in message(answer)

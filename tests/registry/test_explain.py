@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from demosite import DemoSite
-from world import APP, RELEASES, World
+from world import APP, RELEASES, World, denial
 
 FACTS = {"repository", "reference", "gun", "digest", "decision", "status", "reason", "served_digest", "message"}
 
@@ -89,6 +89,16 @@ def test_each_refusal_is_explained_as_the_pull_is_refused(world: World) -> None:
     assert (facts["reason"], facts["policy"]["needed"], facts["policy"]["from"]) == ("TOO_FEW", 2, [APP, "settings"])
     assert ask(world, "3")["reason"] == "NOT_HERE"
     assert ask(world, "1", repository="library/nothing")["decision"] == "absent"
+
+
+def test_a_refusal_names_the_path_of_its_explanation(world: World) -> None:
+    """R5.4."""
+    unsigned = world.push_image(APP, "1")
+    for reference in ("1", unsigned):
+        detail = denial(world.manifest(APP, reference))
+        answer = world.app.test_client().get(detail["explain"], headers=world.token(APP))
+        assert (answer.status_code, answer.get_json()["reference"]) == (200, reference)
+        assert answer.get_json()["reason"] == detail["reason"]
 
 
 def test_what_cannot_be_decided_is_explained_with_what_is_known(world: World) -> None:

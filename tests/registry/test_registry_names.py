@@ -131,6 +131,7 @@ def test_the_ping_says_that_this_is_a_registry(site: Site, path: str) -> None:
         answer = ask(path, site.token())
         assert answer.status_code == 200
         assert answer.headers["Docker-Distribution-Api-Version"] == "registry/2.0"
+    assert site.get(path, site.token()).json == {}
 
 
 def test_every_answer_tells_the_version_errors_included(site: Site) -> None:
