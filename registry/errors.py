@@ -3,17 +3,18 @@
 
     InvalidError                     UnavailableError
     ├── NameInvalidError             └── StorageError
-    ├── TagInvalidError              NotFoundError
-    ├── DigestInvalidError           ├── NameUnknownError
-    ├── ManifestInvalidError         ├── ManifestUnknownError
-    ├── MissingChildError            ├── BlobUnknownError
-    ├── UploadInvalidError           └── UploadUnknownError
-    ├── SizeInvalidError             ConflictError
-    ├── TooLargeError                ├── UploadBusyError
-    ├── RangeInvalidError            ├── SignedError
-    ├── TooManyTagsError             └── TagImmutableError
-    ├── PaginationError              TrustError
-    └── QueryInvalidError            ├── UnsupportedError
+    ├── TagInvalidError                  └── StorageFullError
+    ├── DigestInvalidError           NotFoundError
+    ├── ManifestInvalidError         ├── NameUnknownError
+    ├── MissingChildError            ├── ManifestUnknownError
+    ├── UploadInvalidError           ├── BlobUnknownError
+    ├── SizeInvalidError             └── UploadUnknownError
+    ├── TooLargeError                ConflictError
+    ├── RangeInvalidError            ├── UploadBusyError
+    ├── TooManyTagsError             ├── SignedError
+    ├── PaginationError              └── TagImmutableError
+    └── QueryInvalidError            TrustError
+                                     ├── UnsupportedError
                                      └── TooManyUploadsError
 
 The families are those of `trust.errors`: who is to blame decides the status, unless the protocol says otherwise.
@@ -158,3 +159,15 @@ class TooManyUploadsError(TrustError):
 
 class StorageError(UnavailableError):
     """The home of the content does not do what it should; the log knows more."""
+
+
+class StorageFullError(StorageError):
+    """There is no room for more content.
+
+    Docker's engine shows of a 5xx its status line alone, so the status says it: 507 Insufficient Storage.
+    """
+
+    status = 507
+
+    def __init__(self) -> None:
+        super().__init__("the registry's storage is full; nothing of this request was kept")

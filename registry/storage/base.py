@@ -72,6 +72,9 @@ class Storage(Protocol):
     def link(self, sha256: str, lifetime: timedelta) -> str | None:
         """An address where a client gets content without us, for so long; None if it has to come through us."""
 
+    def inner_path(self, sha256: str) -> str | None:
+        """Where content is below the home's folder, for a web server in front; None if there is no folder."""
+
     def size(self, sha256: str) -> int | None:
         """How long content is; None if it is not here."""
 

@@ -105,6 +105,10 @@ class FileStorage:
     def link(self, sha256: str, lifetime: timedelta) -> None:
         """A folder has no address."""
 
+    def inner_path(self, sha256: str) -> str:
+        """Where content is below the folder."""
+        return f"blobs/sha256/{sha256[:2]}/{sha256}"
+
     def size(self, sha256: str) -> int | None:
         """How long content is; None if it is not here."""
         with _answering():

@@ -21,9 +21,9 @@ what stores copy at once, the bytes go through this process once more.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -120,8 +120,7 @@ class ObjectStorage:
         with _answering():
             # The marks go last: what is left of a broken attempt is still an upload, and can be discarded again.
             paths = sorted(self._list(upload), key=lambda path: path.endswith(_OPEN))
-            if paths:
-                obstore.delete(self._store, paths)
+            self._delete(paths)
 
     def open(self, sha256: str, start: int, stop: int) -> ObjectSlice:
         """Read content from `start` to before `stop`."""
@@ -140,8 +139,7 @@ class ObjectStorage:
     def delete(self, sha256: str) -> None:
         """Forget content, if it is here."""
         with _answering():
-            # A list: stores answer for a single missing object as they like.
-            obstore.delete(self._store, [_content(sha256)])
+            self._delete([_content(sha256)])
 
     def link(self, sha256: str, lifetime: timedelta) -> str | None:
         """An address of content at the store itself."""
@@ -149,6 +147,9 @@ class ObjectStorage:
             return None
         with _answering():
             return obstore.sign(self._store, "GET", _content(sha256), lifetime)
+
+    def inner_path(self, sha256: str) -> None:
+        """There is no folder."""
 
     def uploads(self) -> Iterator[tuple[str, datetime]]:
         """All uploads, and when each was last written to."""
@@ -166,6 +167,17 @@ class ObjectStorage:
             for batch in obstore.list(self._store, "blobs/sha256"):
                 for meta in batch:
                     yield meta["path"].rpartition("/")[2], meta["size"]
+
+    def _delete(self, paths: Sequence[str]) -> None:
+        """Delete what is there of these; S3 and Google do not mind the others, Azure does."""
+        if not paths:
+            return
+        try:
+            obstore.delete(self._store, paths)
+        except FileNotFoundError:
+            for path in paths:
+                with suppress(FileNotFoundError):
+                    obstore.delete(self._store, [path])
 
     def _begin(self, upload: str, generation: _Generation) -> None:
         obstore.put(self._store, f"uploads/{upload}/{generation.folder}/{_OPEN}", b"")

@@ -1,5 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `registry.storage.base.Storage` promises, asked of every home of content."""
+"""What `registry.storage.base.Storage` promises, asked of every home of content.
+
+Any other store is asked as well, if its settings are at hand, as the registry would have them:
+
+    TROTH_TEST_STORE=registry.toml pytest tests/registry/test_registry_storage.py
+
+What is written is below a prefix that begins with `test_`, and stays there.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +15,22 @@ import os
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 from obstore.store import MemoryStore
 
-from objectstores import Bucket, s3
-from registry.errors import StorageError, UploadUnknownError
+from objectstores import BUCKET, Bucket, Container, s3, swift
+from registry.errors import StorageError, UploadBusyError, UploadUnknownError
+from registry.settings import PREFIX, Settings
 from registry.storage.base import Storage
 from registry.storage.file import FileStorage
+from registry.storage.homes import open_storage
 from registry.storage.objects import ObjectStorage
+from registry.storage.swift import SwiftStorage
+from trust.settings import load
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +40,15 @@ def bucket() -> Iterator[Bucket]:
         yield running
 
 
-HOMES = ("file", "memory", "s3")
+@pytest.fixture(scope="module")
+def container(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
+    """A Swift server."""
+    with swift(tmp_path_factory.mktemp("swift")) as running:
+        yield running
+
+
+GIVEN = os.environ.get("TROTH_TEST_STORE")
+HOMES = ("file", "memory", "s3", "swift", *(["given"] if GIVEN else []))
 
 T = TypeVar("T")
 
@@ -41,10 +61,14 @@ def home(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Storage
     if request.param == "file":
         return lambda: FileStorage(tmp_path)
     if request.param == "memory":
-        store = MemoryStore()
-        return lambda: ObjectStorage(store)
-    bucket = request.getfixturevalue("bucket")
-    return lambda: ObjectStorage(bucket.store(tmp_path.name))
+        memory = MemoryStore()
+        return lambda: ObjectStorage(memory)
+    if GIVEN and request.param == "given":
+        settings = load(Settings, prefix=PREFIX, path=Path(GIVEN))
+        settings = replace(settings, storage_url=f"{settings.storage_url}/{tmp_path.name}-{uuid.uuid4().hex}")
+        return lambda: open_storage(settings)
+    store = request.getfixturevalue({"s3": "bucket", "swift": "container"}[request.param])
+    return lambda: store.home(tmp_path.name)
 
 
 @pytest.fixture
@@ -251,6 +275,66 @@ def test_bytes_beyond_one_piece_come_back_as_they_went_in(home: Callable[[], Sto
     content = home().open(sha256, 1, len(data) - 1)
     assert hashlib.sha256(content.read()).digest() == hashlib.sha256(data[1:-1]).digest()
     content.close()
+
+
+def test_content_of_many_segments_is_joined_within_swift(container: Container, tmp_path: Path) -> None:
+    storage = container.home(tmp_path.name, segment=3000)
+    upload = begin(storage, DATA[:7000])
+    storage.append(upload, 7000, [DATA[7000:]])
+    sha256 = hashlib.sha256(DATA).hexdigest()
+    storage.commit(upload, sha256)
+    assert read(storage, sha256, 0, len(DATA)) == DATA
+    assert read(storage, sha256, 2999, 3001) == DATA[2999:3001]
+    assert list(storage.contents()) == [(sha256, len(DATA))]
+    assert names(container, tmp_path.name) == [f"blobs/sha256/{sha256[:2]}/{sha256}"]
+
+
+def test_content_beyond_what_an_object_of_swift_holds_is_whole_and_goes_without_remains(
+    container: Container, tmp_path: Path
+) -> None:
+    storage = container.home(tmp_path.name, segment=1500, longest=4000)
+    sha256 = commit(storage, DATA)
+    assert storage.size(sha256) == len(DATA)
+    assert read(storage, sha256, 0, len(DATA)) == DATA
+    assert read(storage, sha256, 2990, 9001) == DATA[2990:9001]
+    assert list(storage.contents()) == [(sha256, len(DATA))]
+    assert len(names(container, tmp_path.name)) == 1 + 3
+    storage.delete(sha256)
+    assert names(container, tmp_path.name) == []
+
+
+def test_what_a_commit_to_swift_that_was_broken_off_left_is_found(container: Container, tmp_path: Path) -> None:
+    storage = container.home(tmp_path.name, segment=1500, longest=4000)
+    sha256 = commit(storage, DATA)
+    connection = container.connect()
+    connection.delete_object(BUCKET, f"{tmp_path.name}/blobs/sha256/{sha256[:2]}/{sha256}")
+    connection.close()
+    assert list(storage.contents()) == [(sha256, 0)]
+    storage.delete(sha256)
+    assert names(container, tmp_path.name) == []
+
+
+def test_of_two_writers_that_begin_at_once_swift_takes_one(container: Container, tmp_path: Path) -> None:
+    storage = container.home(tmp_path.name)
+    upload = begin(storage, b"kept")
+
+    class Late(SwiftStorage):
+        def _begin(self, upload: str, generation: Any) -> None:
+            # Meanwhile another takes over, finds the end where it is, and reads it to hash it.
+            assert storage.append(upload, 4, [], fence=True) == 4
+            super()._begin(upload, generation)
+
+    with pytest.raises(UploadBusyError):
+        Late(storage._container).append(upload, 4, [b"late"])
+    assert uploaded(storage, upload) == b"kept"
+
+
+def names(container: Container, prefix: str) -> list[str]:
+    """The objects below `prefix`."""
+    connection = container.connect()
+    listed = connection.get_container(BUCKET, prefix=f"{prefix}/")[1]
+    connection.close()
+    return [entry["name"].removeprefix(f"{prefix}/") for entry in listed]
 
 
 def test_the_folder_is_laid_out_as_drawn(tmp_path: Path) -> None:
