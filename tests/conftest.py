@@ -36,7 +36,9 @@ PROGRAMS = {
     "postgresql": postgres(),
     "mariadb-server": MARIADB,
     "softhsm2": UTIL,
+    "mount": Path("/usr/bin/mount"),
 }
+_ROOTS = ("docker.io", "mount")
 _LEFT_OUT = pytest.StashKey[Counter[str]]()
 #: What takes longest and mostly waits for other programs; it begins first, so that a run does not end with waiting.
 SLOWEST = ("tests/fuzz/", "tests/flows/", "tests/signer/test_signer_app", "tests/registry/test_registry_server")
@@ -84,6 +86,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 def _obstacle(package: str) -> str | None:
     if not PROGRAMS[package].exists():
         return f"the Debian package {package}"
-    if package == "docker.io" and os.geteuid() != 0:
-        return "root, which docker's engine needs"
+    if package in _ROOTS and os.geteuid() != 0:
+        return f"root, which {package} needs"
     return None

@@ -11,23 +11,32 @@
                 └── <64 hex digits>      never changes, never half there
 
 A commit is one rename in one file system, from `uploads` to `blobs`: file written, file flushed, renamed, folder
-flushed.  NFS keeps renames atomic; its locks are not relied on.
+flushed.
+
+On NFS, too: no lock is taken, every file is flushed before it is closed and opened anew by whoever reads it, and a
+rename whose answer was lost and that was sent again is not taken for a failure.  A file that was removed while it was
+open stays there for a while as `.nfs…`; only names that are digests are content.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from registry.errors import StorageError, UploadUnknownError
+from registry.errors import StorageError, StorageFullError, UploadUnknownError
 
 #: Measured: 1 MiB moves twice as fast as 64 KiB, and more brings nothing.
 BLOCK = 1 << 20
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 _log = logging.getLogger("troth.registry.storage")
 
@@ -53,10 +62,14 @@ class FileStorage:
         """Make an empty upload."""
         with _answering():
             path = self._upload(upload)
-            path.parent.mkdir()
-            path.touch(exist_ok=False)
-            _flush(path.parent)
-            _flush(self._uploads)
+            try:
+                path.parent.mkdir(exist_ok=True)
+                path.touch()
+                _flush(path.parent)
+                _flush(self._uploads)
+            except OSError:
+                self.discard(upload)
+                raise
 
     def append(self, upload: str, offset: int, chunks: Iterable[bytes], *, fence: bool = False) -> int:
         """Write `chunks` from `offset` on and return where they end."""
@@ -68,11 +81,17 @@ class FileStorage:
                 raise _unknown()
             file.truncate(offset)
             file.seek(offset)
-            for chunk in chunks:
-                _write(file.fileno(), chunk)
-                offset += len(chunk)
-            os.fsync(file.fileno())
-        return offset
+            end = offset
+            try:
+                for chunk in chunks:
+                    _write(file.fileno(), chunk)
+                    end += len(chunk)
+                os.fsync(file.fileno())
+            except OSError:
+                with suppress(OSError):  # what does not count takes no room
+                    file.truncate(offset)
+                raise
+        return end
 
     def upload_chunks(self, upload: str) -> Iterator[bytes]:
         """The bytes of an upload."""
@@ -88,7 +107,11 @@ class FileStorage:
             if self.size(sha256) != size:  # not there, or there and torn by a broken disk: then this mends it
                 target.parent.mkdir(exist_ok=True)
                 _flush(self._blobs)
-                source.replace(target)
+                try:
+                    source.replace(target)
+                except FileNotFoundError:
+                    if self.size(sha256) != size:
+                        raise
             # Also when somebody else renamed it: perhaps their flush is still to come.
             _flush(target.parent)
         self.discard(upload)
@@ -142,8 +165,9 @@ class FileStorage:
         with _answering():
             for folder in sorted(self._blobs.iterdir()):
                 for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-                    with suppress(FileNotFoundError):  # removed meanwhile
-                        yield path.name, path.stat().st_size
+                    if _SHA256.fullmatch(path.name):
+                        with suppress(FileNotFoundError):  # removed meanwhile
+                            yield path.name, path.stat().st_size
 
     def _upload(self, upload: str) -> Path:
         return self._uploads / upload / "data"
@@ -155,13 +179,22 @@ class FileStorage:
     def _fence(path: Path, offset: int) -> None:
         # A writer that was given up still has the old file open.  It may go on writing there, into nothing.
         copy = path.with_name("copy")
-        with _answering(path.parent.name), path.open("rb", buffering=0) as old, copy.open("wb", buffering=0) as new:
-            while offset and (chunk := old.read(min(BLOCK, offset))):
-                _write(new.fileno(), chunk)
-                offset -= len(chunk)
-            os.fsync(new.fileno())
-            copy.replace(path)
-            _flush(path.parent)
+        try:
+            with (
+                _answering(path.parent.name),
+                path.open("rb", buffering=0) as old,
+                copy.open("wb", buffering=0) as new,
+            ):
+                while offset and (chunk := old.read(min(BLOCK, offset))):
+                    _write(new.fileno(), chunk)
+                    offset -= len(chunk)
+                os.fsync(new.fileno())
+                copy.replace(path)
+                _flush(path.parent)
+        except StorageError:
+            with suppress(OSError):
+                copy.unlink(missing_ok=True)
+            raise
 
 
 class FileSlice:
@@ -176,13 +209,19 @@ class FileSlice:
     def __init__(self, path: Path, start: int, stop: int) -> None:
         # Without a buffer: the server asks the descriptor where to begin sending.
         self._file = path.open("rb", buffering=0)
+        if os.fstat(self._file.fileno()).st_size < stop:  # told now, while the answer can still be another
+            self._file.close()
+            raise OSError(errno.EIO, "the content is shorter than it was", str(path))
         self._file.seek(start)
         self._left = stop - start
 
     def read(self, size: int = -1, /) -> bytes:
         """The next bytes, at most `size`; none at the end."""
         wanted = self._left if size < 0 else min(size, self._left)
-        data = self._file.read(wanted) or b""
+        with _answering():
+            data = self._file.read(wanted) or b""
+        if wanted and not data:
+            raise StorageError("the content is shorter than it was")
         self._left -= len(data)
         return data
 
@@ -205,6 +244,9 @@ def _flush(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system that knows no such thing
+            raise
     finally:
         os.close(descriptor)
 
@@ -225,4 +267,6 @@ def _answering(upload: str | None = None) -> Iterator[None]:
         raise StorageError("the content is missing from the registry's storage") from error
     except OSError as error:
         _log.error("the storage failed: %s", error)
+        if error.errno in _FULL:
+            raise StorageFullError() from error
         raise StorageError(f"the registry's storage does not work: {error.strerror}") from error

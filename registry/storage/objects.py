@@ -26,6 +26,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NoReturn
 
 import obstore
 from obstore.exceptions import BaseError
@@ -125,8 +126,9 @@ class ObjectStorage:
     def open(self, sha256: str, start: int, stop: int) -> ObjectSlice:
         """Read content from `start` to before `stop`."""
         with _answering():
-            size = obstore.head(self._store, _content(sha256))["size"]
-        return ObjectSlice(self._read(_content(sha256), start, min(stop, size)))
+            if obstore.head(self._store, _content(sha256))["size"] < stop:
+                raise StorageError("the content is shorter than it was")
+        return ObjectSlice(self._read(_content(sha256), start, stop), stop - start)
 
     def size(self, sha256: str) -> int | None:
         """How long content is; None if it is not here."""
@@ -221,25 +223,30 @@ class ObjectSlice:
 
     Args:
         blocks: its bytes.
+        size: how many they must be.
     """
 
-    def __init__(self, blocks: Iterator[bytes]) -> None:
+    def __init__(self, blocks: Iterator[bytes], size: int) -> None:
         self._blocks = blocks
+        self._left = size
         self._rest = b""
 
     def read(self, size: int = -1, /) -> bytes:
         """The next bytes, at most `size`; none at the end."""
         with _answering():
             if size < 0:
-                data, self._rest = self._rest + b"".join(self._blocks), b""
-                return data
-            while not self._rest:
-                block = next(self._blocks, None)
-                if block is None:
-                    return b""
-                self._rest = block
-        data, self._rest = self._rest[:size], self._rest[size:]
+                self._rest += b"".join(self._blocks)
+            while not self._rest and self._left:
+                self._rest = next(self._blocks, b"") or self._broken_off()
+        data, self._rest = (self._rest[:size], self._rest[size:]) if size >= 0 else (self._rest, b"")
+        self._left -= len(data)
+        if size < 0 and self._left:
+            self._broken_off()
         return data
+
+    @staticmethod
+    def _broken_off() -> NoReturn:
+        raise StorageError("the storage broke off")
 
     def close(self) -> None:
         """Let go of it."""
