@@ -26,7 +26,7 @@ from swiftclient import Connection
 
 from registry.storage.base import Storage
 from registry.storage.objects import ObjectStorage
-from registry.storage.swift import SwiftStorage
+from registry.storage.swift import LONGEST, SEGMENT, SwiftStorage
 from registry.storage.swiftcontainer import Container as SwiftContainer
 
 KEY_ID, SECRET, REGION, BUCKET = "testing", "a secret of the store", "us-east-1", "content"
@@ -96,10 +96,10 @@ class Container:
         """A connection that does not try twice."""
         return Connection(f"{self.endpoint}/auth/v1.0", USER, PASSWORD, retries=0)
 
-    def home(self, prefix: str, **options: int) -> SwiftStorage:
-        """See `Store`; `options` are the home's."""
+    def home(self, prefix: str, *, segment: int = SEGMENT, longest: int = LONGEST) -> SwiftStorage:
+        """See `Store`; `segment` and `longest` are the home's."""
         container = SwiftContainer(self.connect, BUCKET, f"{prefix}/", temp_url_key=TEMP_URL_KEY, allow_http=True)
-        return SwiftStorage(container, **options)
+        return SwiftStorage(container, segment=segment, longest=longest)
 
     def settings(self, prefix: str) -> dict[str, Any]:
         """See `Store`."""
