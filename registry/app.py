@@ -120,7 +120,8 @@ def create_app(
         sparse=settings.sparse_manifests,
     ).expose(app)
     ReferrerViews(database, gate).expose(app)
-    BlobViews(database, storage, gate, timedelta(seconds=settings.storage_link_seconds)).expose(app)
+    link_lifetime = timedelta(seconds=settings.storage_link_seconds)
+    BlobViews(database, storage, gate, link_lifetime, settings.content_accel).expose(app)
     UploadViews(database, uploads, gate, clock).expose(app)
     explainer = Explainer(database, policies, enforcer, trust_data)
     explain = ExplainViews(gate, explainer)

@@ -34,9 +34,13 @@ class Settings:
     )
     database_url: str = field(metadata=_help("SQLAlchemy URL of the registry's database"))
     content_folder: Path | None = field(default=None, metadata=_help("folder for blobs and uploads"))
+    content_accel: str | None = field(
+        default=None,
+        metadata=_help("where nginx, in front, serves that folder internally: it sends the blobs (X-Accel-Redirect)"),
+    )
     storage_url: str | None = field(
         default=None,
-        metadata=_help("instead of a folder, an object store: s3://bucket/prefix, gs://…, or az://account/container"),
+        metadata=_help("instead of a folder, an object store: s3://bucket/prefix, gs://…, az://… or swift://…"),
     )
     storage_options: tuple[str, ...] = field(
         default=(), metadata=_help("name=value each, as the store calls them: endpoint, region, allow_http …")
@@ -119,6 +123,8 @@ class Settings:
             problems.append("tls_certificate and tls_key go together")
         if (self.content_folder is None) == (self.storage_url is None):
             problems.append("one of content_folder and storage_url must be given")
+        if self.content_accel is not None and not (self.content_folder and self.content_accel.startswith("/")):
+            problems.append("content_accel is a path on the web server, and goes with content_folder")
         for name in (
             "storage_link_seconds", "max_manifest_bytes", "max_blob_bytes", "max_uploads", "webhook_life_hours",
             "webhook_kept_days", "workers", "threads",

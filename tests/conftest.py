@@ -36,6 +36,7 @@ PROGRAMS = {
     "postgresql": postgres(),
     "mariadb-server": MARIADB,
     "softhsm2": UTIL,
+    "nginx": Path("/usr/sbin/nginx"),
     "mount": Path("/usr/bin/mount"),
 }
 _ROOTS = ("docker.io", "mount")

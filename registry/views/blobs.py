@@ -11,7 +11,7 @@ from flask import Flask, Response, after_this_request, request
 from werkzeug.wsgi import wrap_file
 
 from registry.blobs import StoredBlob, find_blob, release_blob, spare_blob
-from registry.errors import BlobUnknownError, NameUnknownError, RangeInvalidError
+from registry.errors import BlobUnknownError, NameUnknownError, RangeInvalidError, StorageError
 from registry.repositories import exists_repository
 from registry.storage.base import Storage
 from registry.views.gate import Gate
@@ -32,13 +32,17 @@ class BlobViews:
         storage: has their bytes.
         gate: decides who gets them.
         link_lifetime: how long an address that a client is sent to is good.
+        accel: where the web server in front has the storage's folder, if it is to send the blobs.
     """
 
-    def __init__(self, database: Database, storage: Storage, gate: Gate, link_lifetime: timedelta) -> None:
+    def __init__(
+        self, database: Database, storage: Storage, gate: Gate, link_lifetime: timedelta, accel: str | None = None
+    ) -> None:
         self._database = database
         self._storage = storage
         self._gate = gate
         self._link_lifetime = link_lifetime
+        self._accel = accel
 
     def expose(self, app: Flask) -> None:
         """Give the views their places."""
@@ -59,6 +63,8 @@ class BlobViews:
         part = _wanted_part(digest, blob.size)
         if request.method == "GET" and (link := self._storage.link(blob.sha256, self._link_lifetime)):
             return _sent_on(link, digest)
+        if request.method == "GET" and self._accel and (path := self._storage.inner_path(blob.sha256)):
+            return self._handed_over(f"{self._accel.rstrip('/')}/{path}", blob, digest)
         start, stop = part or (0, blob.size)
         response = Response(status=206 if part else 200, content_type="application/octet-stream")
         if request.method == "GET":
@@ -76,6 +82,14 @@ class BlobViews:
         self._gate.deleter(repository)
         self._database.transact(lambda session: release_blob(session, repository, digest))
         return bare(202)
+
+    def _handed_over(self, place: str, blob: StoredBlob, digest: Digest) -> Response:
+        """Let nginx send the content, and the part of it that was asked for."""
+        if self._storage.size(blob.sha256) != blob.size:
+            raise StorageError("the content is not what it was")
+        response = Response(status=200, content_type="application/octet-stream")
+        response.headers["X-Accel-Redirect"] = place
+        return _headed(response, digest)
 
     def _find(self, repository: RepositoryName, digest: Digest) -> StoredBlob:
         with self._database.read() as session:
