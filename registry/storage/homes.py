@@ -9,7 +9,7 @@ its own tools use: in the environment (`AWS_ACCESS_KEY_ID`), in `storage_options
 
     s3://bucket/prefix           Amazon S3, and what speaks it, with the option `endpoint`
     gs://bucket/prefix           Google Cloud Storage
-    az://account/container       Azure Blob Storage
+    az://container/prefix        Azure Blob Storage
     swift://container/prefix     OpenStack Swift; the options are those of keystoneauth's plugin `auth_type`
 """
 

@@ -107,9 +107,7 @@ class SwiftStorage:
                 blocks = stream.take(self._segment)
                 etag = self._container.put(name, blocks)
                 brought.append(_Segment(name, blocks.size, etag))
-            self._container.put(
-                f"uploads/{upload}/{mine.name}", json.dumps([astuple(each) for each in brought]).encode()
-            )
+            self._container.put(f"uploads/{upload}/{mine.name}", json.dumps([astuple(each) for each in brought]))
             return offset + _size(brought)
 
     def upload_chunks(self, upload: str) -> Iterator[bytes]:

@@ -60,8 +60,8 @@ class Container:
         self._allow_http = allow_http
         self._idle: list[Connection] = []
 
-    def put(self, name: str, data: bytes | Iterator[bytes], **headers: str) -> str:
-        """Store an object, in memory or as it comes; returns its entity tag."""
+    def put(self, name: str, data: str | bytes | Iterator[bytes], **headers: str) -> str:
+        """Store an object and return its entity tag; only text is sent again if the store does not answer."""
         with self._connection() as connection:
             return str(connection.put_object(self._name, self._prefix + name, data, headers=headers))
 

@@ -65,7 +65,11 @@ def home(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Storage
         return lambda: ObjectStorage(memory)
     if GIVEN and request.param == "given":
         settings = load(Settings, prefix=PREFIX, path=Path(GIVEN))
-        settings = replace(settings, storage_url=f"{settings.storage_url}/{tmp_path.name}-{uuid.uuid4().hex}")
+        below = f"{tmp_path.name}-{uuid.uuid4().hex}"
+        if settings.content_folder is not None:
+            settings = replace(settings, content_folder=settings.content_folder / below)
+        else:
+            settings = replace(settings, storage_url=f"{settings.storage_url}/{below}")
         return lambda: open_storage(settings)
     store = request.getfixturevalue({"s3": "bucket", "swift": "container"}[request.param])
     return lambda: store.home(tmp_path.name)
@@ -135,6 +139,13 @@ def test_empty_content_is_content(storage: Storage) -> None:
 @pytest.mark.parametrize(("start", "stop"), [(0, 1), (10, 20), (9990, 10000), (0, 10000), (5, 5)])
 def test_a_part_of_content_is_exactly_that_part(storage: Storage, start: int, stop: int) -> None:
     assert read(storage, commit(storage, DATA), start, stop) == DATA[start:stop]
+
+
+def test_content_that_is_shorter_than_what_is_asked_of_it_is_refused_before_the_first_byte(storage: Storage) -> None:
+    sha256 = commit(storage, DATA)
+    for start in (0, len(DATA) - 1):
+        with pytest.raises(StorageError):
+            storage.open(sha256, start, len(DATA) + 1)
 
 
 def test_reading_without_a_size_gives_the_rest_of_the_part(storage: Storage) -> None:
@@ -362,6 +373,25 @@ def test_file_and_folder_are_flushed_before_a_commit_returns(tmp_path: Path, mon
     spool, folder = f"{tmp_path}/uploads/{upload}/data", f"{tmp_path}/blobs/sha256/{sha256[:2]}"
     assert flushed.index(f"{tmp_path}/uploads") < flushed.index(spool) < flushed.index(folder)
     assert flushed[-1] == folder
+
+
+def test_a_file_that_nfs_keeps_for_a_reader_is_no_content(tmp_path: Path) -> None:
+    storage = FileStorage(tmp_path)
+    sha256 = commit(storage, DATA)
+    (tmp_path / "blobs" / "sha256" / sha256[:2] / ".nfs0000000000a1b2c300000001").write_bytes(DATA)
+    assert list(storage.contents()) == [(sha256, len(DATA))]
+
+
+def test_a_rename_that_nfs_did_twice_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    really = Path.replace
+
+    def twice(path: Path, target: Path) -> Path:
+        really(path, target)
+        return really(path, target)
+
+    storage = FileStorage(tmp_path)
+    monkeypatch.setattr(Path, "replace", twice)
+    assert read(storage, commit(storage, DATA), 0, len(DATA)) == DATA
 
 
 def test_content_that_a_broken_disk_tore_is_mended_by_the_next_push(tmp_path: Path) -> None:
