@@ -48,6 +48,17 @@ _LEFT_OUT = pytest.StashKey[Counter[str]]()
 SLOWEST = ("tests/fuzz/", "tests/flows/", "tests/signer/test_signer_app", "tests/registry/test_registry_server")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The option that lengthens the load on the garbage collector."""
+    parser.addoption(
+        "--load-seconds",
+        type=float,
+        default=3,
+        metavar="N",
+        help="how long test_garbage_under_load.py keeps each kind of database busy (default: 3)",
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Begin with nothing left out."""
     config.stash[_LEFT_OUT] = Counter()

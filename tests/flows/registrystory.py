@@ -101,7 +101,7 @@ def tell(column: str, client: RegistryClient, mode: str, indexes: Indexes, site:
     for repository in (name, f"{name}/copy"):
         let_read(site, repository)
     with table.story(mode, column, client=client.version, database=site.version) as story:
-        with flow(story, "`login`"):
+        with flow(story, "login with an access token"):
             client.login()
         (freely if mode == "off" else held)(client, name, site, story)
         platforms(client, f"{mode}/index", indexes, story)
