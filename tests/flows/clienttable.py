@@ -16,7 +16,7 @@ With `--write-table` the columns of all stories become the page instead.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -106,7 +106,7 @@ class Page:
         """The page that says what was told."""
         more, sections, columns = self.versions(told)
         return f"{self.introduction}{more}" + "".join(
-            _section(sections[section], {columns[column]: told[section, column] for column in self.columns})
+            _section(sections[section], columns.values(), [told[section, column] for column in self.columns])
             for section in self.sections
         )
 
@@ -160,13 +160,13 @@ class Table:
         self.page.path.write_text(self.page.render(self.told), encoding="utf-8")
 
 
-def _section(heading: str, stories: Mapping[str, Story]) -> str:
+def _section(title: str, heads: Collection[str], stories: Sequence[Story]) -> str:
     notes: list[str] = []
-    lines = [f"\n## {heading}\n", f"| flow | {' | '.join(stories)} |", f"|{' --- |' * (len(stories) + 1)}"]
-    flows = list(next(iter(stories.values())).cells)
-    assert all(list(story.cells) == flows for story in stories.values()), "not all columns were told the same story"
+    lines = [f"\n## {title}\n", f"| flow | {' | '.join(heads)} |", f"|{' --- |' * (len(heads) + 1)}"]
+    flows = list(stories[0].cells)
+    assert all(list(story.cells) == flows for story in stories), "not all columns were told the same story"
     for flow in flows:
-        cells = [_cell(story.cells[flow], notes) for story in stories.values()]
+        cells = [_cell(story.cells[flow], notes) for story in stories]
         lines.append(f"| {flow} | {' | '.join(cells)} |")
     if notes:
         lines += ["", *(f"{number}. {note}" for number, note in enumerate(notes, 1))]
