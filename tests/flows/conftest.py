@@ -21,7 +21,7 @@ from flows.stack import Stack
 
 # They are no test modules, but full of asserts.
 pytest.register_assert_rewrite("flows.dockerstory", "flows.notarystory", "flows.notarycast")
-pytest.register_assert_rewrite("flows.registryclients", "flows.registrystory")
+pytest.register_assert_rewrite("flows.registryclient", "flows.registryclients", "flows.registrystory")
 
 _TABLES = pytest.StashKey[list[Table]]()
 
