@@ -11,9 +11,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 # Real clients and databases that tests talk to: the Debian package, and a program that comes with it.
-CLIENTS := docker.io:/usr/sbin/dockerd notary:/usr/bin/notary skopeo:/usr/bin/skopeo docker-registry:/usr/bin/docker-registry \
-  postgresql:/usr/lib/postgresql/*/bin/postgres mariadb-server:/usr/sbin/mariadbd \
-  softhsm2:/usr/bin/softhsm2-util nginx:/usr/sbin/nginx
+CLIENTS := docker.io:/usr/sbin/dockerd notary:/usr/bin/notary skopeo:/usr/bin/skopeo podman:/usr/bin/podman \
+  buildah:/usr/bin/buildah umoci:/usr/bin/umoci docker-registry:/usr/bin/docker-registry postgresql:/usr/lib/postgresql/*/bin/postgres \
+  mariadb-server:/usr/sbin/mariadbd softhsm2:/usr/bin/softhsm2-util nginx:/usr/sbin/nginx
 
 .PHONY: help
 help: ## Show this list

@@ -121,16 +121,20 @@ def expect_blob(session: Session, *, sha256: str, sha512: str | None, size: int,
     return blob.id
 
 
-def hold_blob(session: Session, repository_id: int, blob: StoredBlob) -> None:
+def hold_blob(session: Session, repository_id: int, blob: StoredBlob) -> datetime | None:
     """Record that a repository holds content: what was expected, or what another holds, locked by the caller.
+
+    Returns:
+        When the content was last expected; until the transaction ends, the garbage collector cannot remove it.
 
     Raises:
         StorageError: the garbage collector was faster; nothing that it removed is ever said to be there.
     """
-    find = select(BlobRow.id).where(BlobRow.sha256 == blob.sha256).with_for_update(read=True)
-    blob_id = session.scalar(find)
-    if blob_id is None:  # clocks that are hours apart, or a storage that took hours
-        raise StorageError("the blob was removed while it was being stored; push it again")
+    find = select(BlobRow.id, BlobRow.touched).where(BlobRow.sha256 == blob.sha256).with_for_update(read=True)
+    found = session.execute(find).one_or_none()
+    if found is None:
+        raise removed_meanwhile()
+    blob_id, touched = found
     link = insert_or_find(
         session,
         RepositoryBlobRow(repository_id=repository_id, blob_id=blob_id),
@@ -139,6 +143,12 @@ def hold_blob(session: Session, repository_id: int, blob: StoredBlob) -> None:
         .with_for_update(),
     )
     link.unused = None
+    return touched
+
+
+def removed_meanwhile() -> StorageError:
+    """What to say when clocks are hours apart, or the storage took hours."""
+    return StorageError("the blob was removed while it was being stored; push it again")
 
 
 def release_blob(session: Session, repository: RepositoryName, digest: Digest) -> None:

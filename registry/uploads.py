@@ -30,7 +30,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Select, delete, func, select, update
 from sqlalchemy.orm import Session
 
-from registry.blobs import StoredBlob, expect_blob, hold_blob
+from registry.blobs import StoredBlob, expect_blob, hold_blob, removed_meanwhile
 from registry.errors import (
     DigestInvalidError,
     RangeInvalidError,
@@ -165,15 +165,17 @@ class Uploads:
                 raise DigestInvalidError("the digest is not that of the content", detail={"digest": digest})
             claim.renew()  # from here on it must still be the content that was hashed
             blob = StoredBlob(hashes["sha256"], hashes.get("sha512"), size)
+            expected = self._clock()
             self._database.transact(
-                lambda session: expect_blob(
-                    session, sha256=blob.sha256, sha512=blob.sha512, size=size, now=self._clock()
-                )
+                lambda session: expect_blob(session, sha256=blob.sha256, sha512=blob.sha512, size=size, now=expected)
             )
             self._storage.commit(upload, blob.sha256)
 
             def work(session: Session) -> None:
-                hold_blob(session, ensure_repository(session, repository), blob)
+                touched = hold_blob(session, ensure_repository(session, repository), blob)
+                # Somebody else expects it, too: perhaps since ours was removed, and theirs is still to come.
+                if touched != expected and self._storage.size(blob.sha256) != size:
+                    raise removed_meanwhile()
                 session.execute(delete(UploadRow).where(UploadRow.id == upload))
 
             self._database.transact(work)

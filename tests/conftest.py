@@ -32,6 +32,9 @@ PROGRAMS = {
     "docker.io": Path("/usr/sbin/dockerd"),
     "notary": Path("/usr/bin/notary"),
     "skopeo": Path("/usr/bin/skopeo"),
+    "podman": Path("/usr/bin/podman"),
+    "buildah": Path("/usr/bin/buildah"),
+    "umoci": Path("/usr/bin/umoci"),
     "docker-registry": Path("/usr/bin/docker-registry"),
     "postgresql": postgres(),
     "mariadb-server": MARIADB,
@@ -43,6 +46,17 @@ _ROOTS = ("docker.io", "mount")
 _LEFT_OUT = pytest.StashKey[Counter[str]]()
 #: What takes longest and mostly waits for other programs; it begins first, so that a run does not end with waiting.
 SLOWEST = ("tests/fuzz/", "tests/flows/", "tests/signer/test_signer_app", "tests/registry/test_registry_server")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The option that lengthens the load on the garbage collector."""
+    parser.addoption(
+        "--load-seconds",
+        type=float,
+        default=3,
+        metavar="N",
+        help="how long test_garbage_under_load.py keeps each kind of database busy (default: 3)",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

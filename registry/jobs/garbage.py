@@ -209,9 +209,10 @@ class Collector:
                 select(func.count()).select_from(RepositoryBlobRow).where(RepositoryBlobRow.blob_id == number)
             ):
                 return False
+            session.delete(row)
+            session.flush()  # the last that the database may break off: the content must not go before
             # While the row is locked: who brings the same content waits for us, and then finds that it is gone.
             self._storage.delete(row.sha256)
-            session.delete(row)
             return True
 
         return self._database.transact(work)
@@ -263,8 +264,9 @@ class Collector:
                 return False  # somebody has brought it since
             # With a row of its own it can be locked like any other.
             number = expect_blob(session, sha256=sha256, sha512=None, size=size, now=self._clock())
-            self._storage.delete(sha256)
             session.delete(session.get_one(BlobRow, number))
+            session.flush()
+            self._storage.delete(sha256)
             return True
 
         return self._database.transact(work)

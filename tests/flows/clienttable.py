@@ -1,45 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page `docs/reference/clients.md`: which flows of the original clients work, on which database.
+"""Pages of tables that say which flows work with which client, made by the tests that run them.
 
-The stories (dockerstory.py, notarystory.py) tell what they found, flow by flow:
+The pages are in clientpages.py.  The stories (dockerstory.py, notarystory.py, registrystory.py) tell what they found,
+flow by flow:
 
-    with table.story("notary", "0.7.0", site) as story:
+    with table.story("notary", "sqlite", client="0.7.0", database="3.40.1") as story:
         with story.flow("`notary init`") as flow:
             …                                            # an error fails the test and leaves no cell
             flow.note("what a reader of the table must know")
 
 At the end of its story a test compares its column with the page, so that the page claims nothing that was not run.
-With `--write-table` the columns of all stories become the page instead:
-
-    python -m pytest tests/flows/test_clients_on_*.py --write-table
+With `--write-table` the columns of all stories become the page instead.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from flows.sites import DATABASES, Site
-
-PAGE = Path(__file__).parents[2] / "docs/reference/clients.md"
-#: The page's sections, in order: each client by a name that does not change, and what it is called in a heading.
-CLIENTS = {"debian": "docker", "local": "docker", "notary": "notary"}
-COMMAND = "python -m pytest tests/flows/test_clients_on_*.py --write-table"
-
-_HEAD = f"""# Clients
-
-The original clients against `troth up`, flow by flow, with all three services on each kind of database.
-**yes**: the client did it, and what it should bring about was seen, by other users of the same client as well.
-**no**: it did not, and the note says whose fault that is.
-Refusals count as flows: what must be refused was refused, in words that say so.
-
-This page is written by the tests that run these flows (`{COMMAND}`).
-Each later run compares: a flow that is not run any more, or comes out otherwise, fails it.
-The versions are those of the run that wrote the page.
-"""
 
 
 @dataclass(frozen=True)
@@ -93,71 +73,100 @@ class Story:
         self.cells[name] = flow.cell
 
 
+#: The stories of a run by section and column.
+Told = Mapping[tuple[str, str], Story]
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page: sections, each with a table; a story is a column of one of them.
+
+    Attributes:
+        path: where it is.
+        command: what writes it.
+        introduction: what stands above the sections.
+        sections: what they are called by, and how their headings begin, in order.
+        columns: the same of the columns, of which each section has all.
+        versions: adds the versions of a run: to the introduction, to the headings of sections and of columns.
+    """
+
+    path: Path
+    command: str
+    introduction: str
+    sections: Mapping[str, str]
+    columns: Mapping[str, str]
+    versions: Callable[[Told], tuple[str, Mapping[str, str], Mapping[str, str]]]
+
+    @property
+    def stories(self) -> list[tuple[str, str]]:
+        """Section and column of each story that the page needs."""
+        return [(section, column) for section in self.sections for column in self.columns]
+
+    def render(self, told: Told) -> str:
+        """The page that says what was told."""
+        more, sections, columns = self.versions(told)
+        return f"{self.introduction}{more}" + "".join(
+            _section(sections[section], columns.values(), [told[section, column] for column in self.columns])
+            for section in self.sections
+        )
+
+    def read(self, page: str) -> dict[tuple[str, str], dict[str, Cell]]:
+        """What a page says, by section and column."""
+        found: dict[tuple[str, str], dict[str, Cell]] = {}
+        parts = page.split("\n## ")[1:]
+        assert len(parts) == len(self.sections), f"{len(parts)} sections are on the page"
+        for (section, title), part in zip(self.sections.items(), parts, strict=True):
+            assert part.startswith(title), f"the page has {part.splitlines()[0]} in the place of {title}"
+            notes = dict(re.findall(r"^(\d+)\. (.+)$", part, re.MULTILINE))
+            heads, _, *rows = [line.strip("| ").split(" | ") for line in part.splitlines() if line.startswith("|")]
+            for head, column in zip(heads[1:], self.columns.values(), strict=True):
+                assert head.startswith(column), heads
+            for flow, *cells in rows:
+                for column, cell in zip(self.columns, cells, strict=True):
+                    done, number = re.fullmatch(r"(yes|no)(?: \((\d+)\))?", cell).groups()  # type: ignore[union-attr]
+                    found.setdefault((section, column), {})[flow] = Cell(
+                        done == "yes", notes[number] if number else ""
+                    )
+        return found
+
+
 class Table:
     """The stories of a run.
 
     Args:
-        writing: whether they become the page instead of being compared with it.
+        page: what they are compared with.
+        writing: whether they become the page instead.
     """
 
-    def __init__(self, *, writing: bool) -> None:
+    def __init__(self, page: Page, *, writing: bool) -> None:
+        self.page = page
         self.writing = writing
         self.told: dict[tuple[str, str], Story] = {}
 
     @contextmanager
-    def story(self, client: str, version: str, site: Site) -> Iterator[Story]:
+    def story(self, section: str, column: str, *, client: str, database: str) -> Iterator[Story]:
         """Tell a story; at its end it is compared with the page."""
-        story = Story(version, site.version)
+        story = Story(client, database)
         yield story
-        self.told[client, site.kind] = story
+        self.told[section, column] = story
         if not self.writing:
-            written = read(PAGE.read_text(encoding="utf-8")).get((client, site.kind))
-            assert written == story.cells, f"{PAGE.name} says otherwise; write it anew: {COMMAND}"
+            written = self.page.read(self.page.path.read_text(encoding="utf-8")).get((section, column))
+            assert written == story.cells, f"{self.page.path.name} says otherwise; write it anew: {self.page.command}"
 
     def write(self) -> None:
         """Make the page from the stories; all must have been told."""
-        missing = [column for column in columns() if column not in self.told]
+        missing = [story for story in self.page.stories if story not in self.told]
         assert not missing, f"the page needs all stories, and these were not told: {missing}"
-        PAGE.write_text(render(self.told), encoding="utf-8")
+        self.page.path.write_text(self.page.render(self.told), encoding="utf-8")
 
 
-def columns() -> list[tuple[str, str]]:
-    """Client and database of each column of the page."""
-    return [(client, kind) for client in CLIENTS for kind in DATABASES]
-
-
-def render(told: Mapping[tuple[str, str], Story]) -> str:
-    """The page."""
-    databases = ", ".join(f"{name} {told['notary', kind].database}" for kind, name in DATABASES.items())
-    return f"{_HEAD}\nDatabases: {databases}.\n" + "".join(
-        _section(f"{name} {told[client, 'sqlite'].client}", {kind: told[client, kind] for kind in DATABASES})
-        for client, name in CLIENTS.items()
-    )
-
-
-def read(page: str) -> dict[tuple[str, str], dict[str, Cell]]:
-    """What the page says, by client and database."""
-    found: dict[tuple[str, str], dict[str, Cell]] = {}
-    sections = page.split("\n## ")[1:]
-    assert len(sections) == len(CLIENTS), f"{len(sections)} clients are on the page"
-    for client, section in zip(CLIENTS, sections, strict=True):
-        notes = dict(re.findall(r"^(\d+)\. (.+)$", section, re.MULTILINE))
-        heads, _, *rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("|")]
-        assert heads[1:] == list(DATABASES.values()), heads
-        for flow, *cells in rows:
-            for kind, cell in zip(DATABASES, cells, strict=True):
-                done, number = re.fullmatch(r"(yes|no)(?: \((\d+)\))?", cell).groups()  # type: ignore[union-attr]
-                found.setdefault((client, kind), {})[flow] = Cell(done == "yes", notes[number] if number else "")
-    return found
-
-
-def _section(heading: str, stories: Mapping[str, Story]) -> str:
+def _section(title: str, heads: Collection[str], stories: Sequence[Story]) -> str:
     notes: list[str] = []
-    lines = [f"\n## {heading}\n", f"| flow | {' | '.join(DATABASES.values())} |", f"|{' --- |' * (len(stories) + 1)}"]
-    flows = list(stories["sqlite"].cells)
-    assert all(list(story.cells) == flows for story in stories.values()), "not all databases were told the same story"
+    lines = [f"\n## {title}\n", f"| flow | {' | '.join(heads)} |", f"|{' --- |' * (len(heads) + 1)}"]
+    flows = list(stories[0].cells)
+    assert all(list(story.cells) == flows for story in stories), "not all columns were told the same story"
     for flow in flows:
-        cells = [_cell(story.cells[flow], notes) for story in stories.values()]
+        cells = [_cell(story.cells[flow], notes) for story in stories]
         lines.append(f"| {flow} | {' | '.join(cells)} |")
     if notes:
         lines += ["", *(f"{number}. {note}" for number, note in enumerate(notes, 1))]

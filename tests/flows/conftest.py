@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from databases import KINDS
+from flows.clientpages import ORIGINALS, REGISTRY_CLIENTS
 from flows.clients import DOCKERS, PRESENT, Docker, Skopeo
-from flows.clienttable import Table
+from flows.clienttable import Page, Table
 from flows.engine import Engine
 from flows.images import write_image
 from flows.sites import Site, site_on, site_with
@@ -20,30 +21,43 @@ from flows.stack import Stack
 
 # They are no test modules, but full of asserts.
 pytest.register_assert_rewrite("flows.dockerstory", "flows.notarystory", "flows.notarycast")
+pytest.register_assert_rewrite("flows.registryclient", "flows.registryclients", "flows.registrystory")
 
-_TABLE = pytest.StashKey[Table]()
+_TABLES = pytest.StashKey[list[Table]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The option that makes the page of clients."""
+    """The option that makes the pages of clients."""
     parser.addoption(
         "--write-table",
         action="store_true",
-        help="write docs/reference/clients.md from what the clients' stories find",
+        help="write the page (docs/reference/clients.md, registry-clients.md) that the stories of this run are about",
     )
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write the page of clients, if that was asked for and nothing failed."""
-    table = session.config.stash.get(_TABLE, None)
-    if table is not None and table.writing and not session.testsfailed:
-        table.write()
+    """Write the pages of clients of which anything was told, if that was asked for and nothing failed."""
+    for table in session.config.stash.get(_TABLES, []):
+        if table.writing and not session.testsfailed:
+            table.write()
+
+
+def _table(config: pytest.Config, page: Page) -> Table:
+    table = Table(page, writing=config.getoption("--write-table", False))
+    config.stash.setdefault(_TABLES, []).append(table)
+    return table
 
 
 @pytest.fixture(scope="session")
 def table(pytestconfig: pytest.Config) -> Table:
-    """The page of clients, which the clients' stories are compared with."""
-    return pytestconfig.stash.setdefault(_TABLE, Table(writing=pytestconfig.getoption("--write-table", False)))
+    """The page of the original clients, which their stories are compared with."""
+    return _table(pytestconfig, ORIGINALS)
+
+
+@pytest.fixture(scope="session")
+def registry_table(pytestconfig: pytest.Config) -> Table:
+    """The page of all clients of the registry, which their stories are compared with."""
+    return _table(pytestconfig, REGISTRY_CLIENTS)
 
 
 @pytest.fixture(scope="session")

@@ -89,7 +89,7 @@ def tell(cli: str, site: Site, table: Table, engine: Engine, folder: Path) -> No
     site.grant(name)
     people = [Docker(DOCKERS[cli], folder / person, engine.host) for person in ("owner", "alice", "bob", "consumer")]
     cast = Cast(site.stack.registry, site.stack.ca, f"{site.stack.registry}/{name}", folder, *people)
-    with table.story(cli, version(cast.owner), site) as story:
+    with table.story(cli, site.kind, client=version(cast.owner), database=site.version) as story:
         logins(cast, site, story)
         digest = the_first_signature(cast, story)
         consumers(cast, story, digest)

@@ -54,7 +54,7 @@ def tell(site: Site, table: Table, folder: Path) -> None:
     artifact = folder / "artifact"
     artifact.write_bytes(b"something to sign\n")
     cast = Cast(site, folder, f"{site.stack.registry}/notary/app", artifact)
-    with table.story("notary", version(), site) as story:
+    with table.story("notary", site.kind, client=version(), database=site.version) as story:
         end = an_expiring_collection(cast)
         the_first_collection(cast, story)
         strangers(cast, story)

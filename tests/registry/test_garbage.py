@@ -18,6 +18,7 @@ from sqlalchemy import func, select
 
 from pushes import descriptor, digest_of, image_manifest
 from registry.app import main
+from registry.blobs import expect_blob
 from registry.jobs.garbage import MIN_GRACE, Collector, Report
 from registry.manifests import OCI_IMAGE
 from registry.models import TRAIL, BlobRow
@@ -302,13 +303,17 @@ def test_pushes_and_collectors_side_by_side_lose_nothing(tmp_path: Path, databas
     world.database.dispose()
 
 
-def test_a_blob_that_was_removed_while_it_came_is_not_said_to_be_there(world: World) -> None:
-    """As when the clock of the collector's machine is hours ahead."""
+@pytest.mark.parametrize("awaited", [False, True])
+def test_a_blob_that_was_removed_while_it_came_is_not_said_to_be_there(world: World, awaited: bool) -> None:
+    """As when the clock of the collector's machine is hours ahead; somebody else may be about to bring it anew."""
     commit = FileStorage.commit
 
     def takes_hours(storage: FileStorage, upload: str, sha256: str) -> None:
         commit(storage, upload, sha256)
         Collector(world.database, storage, lambda: world.now + WEEK).collect(grace=DAY, upload_grace=52 * WEEK)
+        if awaited:
+            with world.database.write() as session:
+                expect_blob(session, sha256=sha256, sha512=None, size=4, now=world.now + HOUR)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(FileStorage, "commit", takes_hours)
