@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from pushes import digest_of, index_manifest
 from receiver import SECRET, Receiver
@@ -117,9 +118,9 @@ def test_a_deletion_is_told_with_what_went_with_it_and_is_audited(world: World, 
     deleter = world.token(APP, "delete", user="bob")
     assert world.request("DELETE", f"{APP}/manifests/1", deleter).status_code == 202
     assert world.request("DELETE", f"{APP}/manifests/{image}", deleter).status_code == 202
-    tag, manifest = told(world, receiver)
-    assert tag[:2] == ("troth.delete", "library/app:1")
-    assert (tag[2]["digest"], tag[2]["actor"]) == (image, "bob")
+    tagged, manifest = told(world, receiver)
+    assert tagged[:2] == ("troth.delete", "library/app:1")
+    assert (tagged[2]["digest"], tagged[2]["actor"]) == (image, "bob")
     assert manifest[:2] == ("troth.delete", f"library/app@{image}")
     assert manifest[2]["tags"] == ["2", "3"]
     with world.database.read() as session:
@@ -270,9 +271,15 @@ def test_what_ends_soon_is_told_again_as_its_end_comes_near(world: World, receiv
 def test_where_nobody_wants_them_pulls_and_refusals_cost_one_question_in_ten_seconds(tmp_path: Path) -> None:
     world = World(tmp_path, trust_mode="disabled")
     world.push_image(APP, "1")
-    reporter, asked = Reporter(world.database), []
+    reporter = Reporter(world.database)
+    asked: list[Kind] = []
+
+    def nobody(_session: Session, kind: Kind) -> bool:
+        asked.append(kind)
+        return False
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(outbox, "wanted", lambda _session, kind: asked.append(kind) or False)
+        patch.setattr(outbox, "wanted", nobody)
         for _ in range(20):
             reporter.report(Event(kind=Kind.PULL, repository=APP, time=world.now))
     assert asked == [Kind.PULL]

@@ -258,10 +258,15 @@ def test_a_slow_endpoint_holds_no_other_and_a_stop_is_obeyed(site: Site, receive
         assert others.wait(10)
         stop.set()
 
+    def take(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(204)
+        handler.end_headers()
+        others.set()
+
     with Receiver() as slow:
         slow.answers = [wait]
         site.webhook(slow)
-        receiver.answers = [lambda handler: (handler.send_response(204), handler.end_headers(), others.set())[0]]
+        receiver.answers = [take]
         site.webhook(receiver)
         site.tell("1")
         assert site.deliverer().deliver_due(stop) == 1

@@ -70,7 +70,10 @@ def test_the_background_work_takes_what_the_api_was_asked_for(people: People) ->
 
 
 def test_what_makes_no_sense_is_refused(people: People) -> None:
-    for body in ({"cron": "not a cron"}, {"options": {"rules": [{}]}}, {"options": {"untagged": True}}, {"x": 1}):
+    bodies: list[dict[str, object]] = [
+        {"cron": "not a cron"}, {"options": {"rules": [{}]}}, {"options": {"untagged": True}}, {"x": 1},
+    ]  # fmt: skip
+    for body in bodies:
         assert people.api("PATCH", "/jobs/prune", ADMIN, body).status_code == 400
     for path in ("/jobs/nothing", "/job-runs/99", "/job-runs/99/log"):
         assert people.api("GET", path, ADMIN).status_code == 404

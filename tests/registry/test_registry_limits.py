@@ -191,7 +191,7 @@ def test_a_range_is_a_part_of_the_blob_or_the_whole_or_an_error(header: str, siz
 @example("5-9", 6)
 def test_a_content_range_says_as_much_as_comes_or_is_an_error(header: str, size: int) -> None:
     """R2.5."""
-    environ = EnvironBuilder(method="PATCH", headers={"Content-Range": header}).get_environ()
+    environ = EnvironBuilder(method="PATCH", headers=[("Content-Range", header)]).get_environ()
     environ["CONTENT_LENGTH"] = str(size)
     with Flask("test").request_context(environ):
         try:

@@ -52,6 +52,7 @@ def test_each_error_has_a_code_of_the_list_and_its_status() -> None:
     own = [each for _, each in inspect.getmembers(errors, inspect.isclass) if each.__module__ == errors.__name__]
     assert len(own) > 15
     for each in (*own, UnauthorizedError, DeniedError, UnavailableError, TrustError):
+        assert issubclass(each, TrustError)
         assert each.code in listed, each
         assert each.status in listed[each.code] | {ELSEWHERE.get(each)}, each
 

@@ -172,8 +172,13 @@ def test_what_docker_login_keeps_will_do_and_a_password_is_asked_where_it_is_nee
     shell.identity("admin", PASSWORD)
     asked: list[str] = []
     answers = iter([PASSWORD, "the third password", "the third password"])
+
+    def ask(text: str) -> str:
+        asked.append(text)
+        return next(answers)
+
     monkeypatch.setattr(Keyboard, "isatty", lambda _: True)
-    monkeypatch.setattr("getpass.getpass", lambda text: (asked.append(text), next(answers))[1])
+    monkeypatch.setattr("getpass.getpass", ask)
     shell("user", "passwd", "dora")
     assert asked == ["Your own password, admin: ", "New password for dora: ", "The same again: "]
     shell.login("dora", "the third password")
