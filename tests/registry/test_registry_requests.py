@@ -41,6 +41,7 @@ ELSEWHERE = {
     errors.TooManyTagsError: 414,  # R2.7b
     errors.SignedError: 409,  # R2.9
     errors.QueryInvalidError: 400,  # R2.4c
+    errors.StorageFullError: 507,  # RFC 4918 §11.5; docker shows its status line alone
     errors.UploadBusyError: 409,  # the page has no word for two writers
 }
 
