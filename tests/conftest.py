@@ -12,8 +12,10 @@ Where one is missing the test is left out, and the last lines of the run say so 
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -21,6 +23,7 @@ import pytest
 
 from databases import MARIADB, database_url, mariadb_server, postgres, postgresql_server
 from softhsm import UTIL, softhsm
+from trust.web.logs import JsonFormatter, TextFormatter
 
 __all__ = ["database_url", "mariadb_server", "postgresql_server", "softhsm"]  # fixtures for all tests
 
@@ -73,6 +76,16 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the slowest files; the order within a file stays."""
     items.sort(key=lambda item: not item.nodeid.startswith(SLOWEST))
+
+
+@pytest.fixture(autouse=True)
+def _no_logs_of_another_test() -> Iterator[None]:
+    """End what a service that ran in a test's own process set up: it logs to that test's standard error."""
+    yield
+    root = logging.getLogger()
+    for handler in root.handlers[:]:
+        if isinstance(handler.formatter, TextFormatter | JsonFormatter):
+            root.removeHandler(handler)
 
 
 @pytest.hookimpl(tryfirst=True)  # before fixtures start the clients

@@ -99,7 +99,8 @@ def _complete(op: Operations, inspector: Inspector, table: Table) -> None:
         if column.name in found:
             _make_exact(op, column, found[column.name])
         elif column.nullable or column.server_default is not None:
-            op.add_column(table.name, Column(column.name, column.type, server_default=column.server_default))
+            added = Column(column.name, column.type, nullable=column.nullable, server_default=column.server_default)
+            op.add_column(table.name, added)
         else:
             raise SettingsError(f"the database has a table {table.name}, but without the column {column.name}")
     indexes = inspector.get_indexes(table.name)
