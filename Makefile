@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # Real clients and databases that tests talk to: the Debian package, and a program that comes with it.
 CLIENTS := docker.io:/usr/sbin/dockerd notary:/usr/bin/notary skopeo:/usr/bin/skopeo podman:/usr/bin/podman \
   buildah:/usr/bin/buildah umoci:/usr/bin/umoci docker-registry:/usr/bin/docker-registry postgresql:/usr/lib/postgresql/*/bin/postgres \
-  mariadb-server:/usr/sbin/mariadbd softhsm2:/usr/bin/softhsm2-util nginx:/usr/sbin/nginx
+  mariadb-server:/usr/sbin/mariadbd softhsm2:/usr/bin/softhsm2-util nginx:/usr/sbin/nginx wrk:/usr/bin/wrk hey:/usr/bin/hey
 
 .PHONY: help
 help: ## Show this list
@@ -32,6 +32,10 @@ fuzz: $(VENV)/.test ## Fuzz the parsers for an hour; SECONDS_EACH=60 is shorter
 	@for target in metadata multipart; do \
 	  $(BIN)/python tests/fuzz/fuzz_$$target.py $(or $(SECONDS_EACH),1800); \
 	done
+
+.PHONY: bench
+bench: $(VENV)/.test clients ## Measure beside the Go peers, and write docs/reference/benchmarks.md; half an hour
+	@exec $(BIN)/python tests/bench/run.py $(ARGS)
 
 .PHONY: lint
 lint: $(VENV)/.lint ## Check style, format and types

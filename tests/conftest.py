@@ -44,6 +44,8 @@ PROGRAMS = {
     "softhsm2": UTIL,
     "nginx": Path("/usr/sbin/nginx"),
     "mount": Path("/usr/bin/mount"),
+    "wrk": Path("/usr/bin/wrk"),
+    "hey": Path("/usr/bin/hey"),
 }
 _ROOTS = ("docker.io", "mount")
 _LEFT_OUT = pytest.StashKey[Counter[str]]()

@@ -60,13 +60,18 @@ class _Pair:
         self.place = place
         self._running: list[subprocess.Popen[bytes]] = []
 
+    @property
+    def pids(self) -> list[int]:
+        """The signer's process id if there is a signer, then the server's."""
+        return [process.pid for process in self._running]
+
     def _start(self, command: list[str | Path], port: int, environment: Mapping[str, str]) -> None:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("TROTH_", "NOTARY_"))}
         path = self.folder / f"{Path(command[0]).name}.log"
         with path.open("ab") as log:
             process = subprocess.Popen(command, env=kept | dict(environment), stdout=log, stderr=log)
         self._running.append(process)
-        wait_until(lambda: _listens(port) or process.poll() is not None, f"{command[0]} listens", 30)
+        wait_until(lambda: listens(port) or process.poll() is not None, f"{command[0]} listens", 30)
         assert process.poll() is None, path.read_text()[-3000:]
 
     def _begin(self) -> None:
@@ -236,7 +241,8 @@ class OurPair(_Pair):
             self._start([command, "serve", "--config", self.configuration(program)], port, {})
 
 
-def _listens(port: int) -> bool:
+def listens(port: int) -> bool:
+    """Whether somebody listens there."""
     try:
         socket.create_connection(("127.0.0.1", port), timeout=1).close()
     except OSError:
