@@ -25,6 +25,7 @@ from server.online import Online
 from server.publish import Publisher
 from server.serve import Current
 from server.settings import PREFIX, Settings
+from server.shelf import Shelf
 from server.store import Store
 from server.views import Ports, Views
 from trust.errors import SettingsError, TrustError
@@ -45,6 +46,8 @@ from trust.web.run import Tls, check_tls, complain, configure_logging, report, r
 NAME = "troth-server"
 #: Where an app keeps its `Database`, among its extensions.
 DATABASE = "troth.database"
+#: And its `Shelf`.
+SHELF = "troth.shelf"
 #: Seconds that the health check waits for the signer.
 _PROBE_TIMEOUT = 2.0
 
@@ -79,12 +82,14 @@ def create_app(
     """
     database = Database(settings.database_url)
     online = Online(keys or _signer(settings))
+    shelf = Shelf(database.watch(TRAIL.head_statement), clock)
     guard = Guard(_verifier(settings), settings.token_realm, settings.token_service, clock=clock)
     ports = Ports(
         settings=settings,
         database=database,
         keys=keys or _signer(settings),
-        current=Current(database, online, clock),
+        current=Current(database, online, clock, shelf),
+        shelf=shelf,
         publisher=Publisher(database, online, clock, settings.max_version_jump),
         health=Health(database, keys or _signer(settings, timeout=_PROBE_TIMEOUT)),
         guard=guard,
@@ -94,6 +99,7 @@ def create_app(
     views = Views(ports)
     app = create_base_app(NAME, not_found=MetadataNotFoundError)
     app.extensions[DATABASE] = database
+    app.extensions[SHELF] = shelf
     app.extensions[COLLECTORS] = [
         Expiry(database, ports.keys, clock, timedelta(seconds=settings.expiry_interval)),
     ]

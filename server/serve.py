@@ -29,6 +29,7 @@ from server.errors import LostRaceError, MetadataNotFoundError, VersionError
 from server.models import TRAIL
 from server.online import SNAPSHOT_LIFETIME, TIMESTAMP_LIFETIME, Online
 from server.publish import publish_deeds
+from server.shelf import Kept, Shelf
 from server.store import Chain, Store, StoredFile
 from trust.chain import check_fresh, check_root, check_signatures
 from trust.errors import TrustError, UnavailableError
@@ -53,12 +54,14 @@ class Current:
         database: where they are stored.
         online: makes new snapshots and timestamps.
         clock: tells the time.
+        shelf: keeps what was given out.
     """
 
-    def __init__(self, database: Database, online: Online, clock: Callable[[], datetime]) -> None:
+    def __init__(self, database: Database, online: Online, clock: Callable[[], datetime], shelf: Shelf) -> None:
         self._database = database
         self._online = online
         self._clock = clock
+        self._shelf = shelf
         self._pauses = _Pauses()
 
     def get(self, gun: Gun, role: RoleName) -> StoredFile:
@@ -68,12 +71,16 @@ class Current:
             MetadataNotFoundError: there is none.
             UnavailableError: it has expired and cannot be renewed.
         """
-        chain = self._read(gun, role)
-        if role in (TIMESTAMP, SNAPSHOT):
-            chain = self._renewed_if_due(gun, role, chain)
-        if chain.file is None:
+        found = self._shelf.get((gun, role), lambda: self._find(gun, role))
+        if found is None:
             raise MetadataNotFoundError({})
-        return chain.file
+        return found
+
+    def _find(self, gun: Gun, role: RoleName) -> Kept | None:
+        chain, until = self._read(gun, role), None
+        if role in (TIMESTAMP, SNAPSHOT):
+            chain, until = self._renewed_if_due(gun, role, chain)
+        return None if chain.file is None else Kept(chain.file, until)
 
     def _read(self, gun: Gun, role: RoleName) -> Chain:
         with self._database.read() as session:
@@ -82,35 +89,38 @@ class Current:
             raise MetadataNotFoundError({})
         return chain
 
-    def _renewed_if_due(self, gun: Gun, role: RoleName, chain: Chain) -> Chain:
+    def _renewed_if_due(self, gun: Gun, role: RoleName, chain: Chain) -> tuple[Chain, datetime]:
+        """The chain, renewed if it had to be and could be, and when it is due."""
         for _ in range(_MAX_ATTEMPTS):
             now = self._clock()
-            due = _due(chain, now)
-            if due is None or not self._pauses.may_try(gun, now, urgent=due.expired is not None):
-                return chain
+            pair = _pair(chain)
+            expired = pair.expired(now)
+            if now < pair.due or not self._pauses.may_try(gun, now, urgent=expired is not None):
+                return chain, pair.due
             try:
-                self._renew(gun, due, now)
+                self._renew(gun, pair, now)
             except (LostRaceError, VersionError, BrokenOffError):
                 LOST_RACES.labels("renewal").inc()
                 self._pauses.done(gun)  # read what the winner wrote
             except TrustError as error:
                 self._pauses.failed(gun, now)
-                if due.expired is not None:
+                if expired is not None:
                     # The reference answers 500 here.
-                    raise UnavailableError(f"the {due.expired} and cannot be renewed: {_reason(error)}") from error
+                    raise UnavailableError(f"the {expired} and cannot be renewed: {_reason(error)}") from error
                 _log.warning("%s: the timestamp is due and cannot be renewed: %s", gun, _reason(error))
-                return chain
+                return chain, pair.due
             except BaseException:
                 self._pauses.done(gun)
                 raise
             else:
                 self._pauses.done(gun)
             chain = self._read(gun, role)
-        if (due := _due(chain, self._clock())) is not None and due.expired is not None:
-            raise UnavailableError(f"the {due.expired}, and others keep changing the collection")
-        return chain
+        pair = _pair(chain)
+        if (expired := pair.expired(self._clock())) is not None:
+            raise UnavailableError(f"the {expired}, and others keep changing the collection")
+        return chain, pair.due
 
-    def _renew(self, gun: Gun, due: _Due, now: datetime) -> None:
+    def _renew(self, gun: Gun, due: _Pair, now: datetime) -> None:
         """Write a new timestamp, and a new snapshot if that is due and its key is here.
 
         Raises:
@@ -120,7 +130,7 @@ class Current:
         root = self._root(gun, due.snapshot, now)
         files: dict[RoleName, tuple[int, bytes]] = {}
         snapshot = due.snapshot
-        if due.snapshot_is_due:
+        if due.snapshot_due <= now:
             try:
                 # Only root's entry is made anew: nothing else has changed (§3.3 step 2).
                 snapshot = self._online.next_snapshot(
@@ -129,7 +139,7 @@ class Current:
                 files[SNAPSHOT] = (snapshot.signed.version, snapshot.to_bytes())
             except RefusedUpdateError:
                 check_fresh(due.snapshot, now)  # its key is its owner's; it may still have some of its life
-                if not due.timestamp_is_due:
+                if now < due.timestamp_due:
                     raise
         check_signatures(root.signed, snapshot)
         timestamp = self._online.next_timestamp(
@@ -153,34 +163,40 @@ class Current:
 
 
 @dataclass(frozen=True, slots=True)
-class _Due:
-    """Files of which one at least is past half of its life.
-
-    `expired` says which is over already, and since when; None if none is.
-    """
+class _Pair:
+    """A timestamp and the snapshot that it names; they are due at half of their lives."""
 
     timestamp: NotaryMetadata[Timestamp]
     snapshot: NotaryMetadata[Snapshot]
-    timestamp_is_due: bool
-    snapshot_is_due: bool
-    expired: str | None
+
+    @property
+    def timestamp_due(self) -> datetime:
+        return self.timestamp.signed.expires - TIMESTAMP_LIFETIME / 2
+
+    @property
+    def snapshot_due(self) -> datetime:
+        return self.snapshot.signed.expires - SNAPSHOT_LIFETIME / 2
+
+    @property
+    def due(self) -> datetime:
+        """When the first of them is."""
+        return min(self.timestamp_due, self.snapshot_due)
+
+    def expired(self, now: datetime) -> str | None:
+        """Which is over already, and since when; None if none is."""
+        expired = None
+        for meta in (self.timestamp, self.snapshot):
+            try:
+                check_fresh(meta, now)
+            except TrustError as error:
+                expired = error.message
+        return expired
 
 
-def _due(chain: Chain, now: datetime) -> _Due | None:
+def _pair(chain: Chain) -> _Pair:
     if chain.snapshot is None:
         raise UnavailableError("the snapshot that the timestamp names is missing")
-    timestamp, snapshot = parse_timestamp(chain.timestamp.data), parse_snapshot(chain.snapshot.data)
-    timestamp_is_due = timestamp.signed.expires - now <= TIMESTAMP_LIFETIME / 2
-    snapshot_is_due = snapshot.signed.expires - now <= SNAPSHOT_LIFETIME / 2
-    if not timestamp_is_due and not snapshot_is_due:
-        return None
-    expired = None
-    for meta in (timestamp, snapshot):
-        try:
-            check_fresh(meta, now)
-        except TrustError as error:
-            expired = error.message
-    return _Due(timestamp, snapshot, timestamp_is_due, snapshot_is_due, expired)
+    return _Pair(parse_timestamp(chain.timestamp.data), parse_snapshot(chain.snapshot.data))
 
 
 def _reason(error: TrustError) -> str:

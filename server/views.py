@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import quote
@@ -35,6 +35,7 @@ from server.multipart import UploadLimits, read_upload
 from server.publish import Publisher
 from server.serve import Current
 from server.settings import Settings
+from server.shelf import Kept, Shelf
 from server.store import Change, Store, StoredFile
 from trust.errors import InvalidError, UnavailableError
 from trust.keys import NotaryKey
@@ -79,6 +80,7 @@ class Ports:
     database: Database
     keys: KeyStore
     current: Current
+    shelf: Shelf
     publisher: Publisher
     health: Health
     guard: Guard
@@ -151,10 +153,9 @@ class Views:
     def by_checksum(self, gun: Gun, path: dict[str, str]) -> Response:
         """GET <role>.<checksum>.json: a file that never changes; only by sha256 in lower case (§2.1)."""
         role = _role(path["role"])
-        found = None
-        if _SHA256.fullmatch(path["checksum"]):
-            with self._ports.database.read() as session:
-                found = Store(session).by_checksum(gun, role, path["checksum"])
+        found, checksum = None, path["checksum"]
+        if _SHA256.fullmatch(checksum):
+            found = self._stored((gun, role, checksum), lambda store: store.by_checksum(gun, role, checksum))
         return self._file(found, self._ports.settings.consistent_max_age)
 
     def by_version(self, gun: Gun, path: dict[str, str]) -> Response:
@@ -162,8 +163,7 @@ class Views:
         role = _role(path["role"])
         found = None
         if len(path["version"]) <= 20 and (version := int(path["version"])) <= _MAX_INT32:
-            with self._ports.database.read() as session:
-                found = Store(session).by_version(gun, role, version)
+            found = self._stored((gun, role, version), lambda store: store.by_version(gun, role, version))
         return self._file(found, self._ports.settings.consistent_max_age)
 
     def current(self, gun: Gun, path: dict[str, str]) -> Response:
@@ -208,6 +208,14 @@ class Views:
     def changes(self, gun: Gun, _path: dict[str, str]) -> Response:
         """GET changefeed of one collection."""
         return self._changes(gun)
+
+    def _stored(self, key: Hashable, find: Callable[[Store], StoredFile | None]) -> StoredFile | None:
+        def read() -> Kept | None:
+            with self._ports.database.read() as session:
+                found = find(Store(session))
+            return None if found is None else Kept(found)
+
+        return self._ports.shelf.get(key, read)
 
     def _changes(self, gun: Gun | None) -> Response:
         records = _records(request.args.get("records", ""))

@@ -141,4 +141,5 @@ def _facts() -> tracing.Facts:
 
 def _printable(text: str) -> str:
     """`text` on one line, so that no request can forge a log line."""
-    return "".join(c if c.isprintable() else "?" for c in text[:500])
+    text = text[:500]
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)

@@ -195,6 +195,11 @@ class Trail:
             raise UnavailableError("the audit trail has lost its head")
         return Head(*row)
 
+    @property
+    def head_statement(self) -> str:
+        """SQL for number and hash of the last record: they change with everything that is recorded."""
+        return f"SELECT seq, hash FROM {self._head.name}"  # noqa: S608  # a name of ours
+
     def records(
         self, session: Session, *, name: str | None = None, since: datetime | None = None, after: int | None = None
     ) -> Iterator[Record]:

@@ -36,6 +36,7 @@ from sqlalchemy.exc import TimeoutError as NoConnectionError
 from sqlalchemy.orm import Session
 
 from trust.errors import InvalidError, SettingsError, UnavailableError
+from trust.web.watch import Watch
 
 R = TypeVar("R")
 #: What is done at the end of a transaction; it returns what is done once that is committed.
@@ -74,6 +75,7 @@ class Database:
         except (ArgumentError, ImportError, ValueError) as error:
             # Without the URL itself: it may hold a password.
             raise SettingsError(f"the database URL cannot be used: {type(error).__name__}") from error
+        self._watches: list[Watch] = []
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -125,8 +127,20 @@ class Database:
         with self.read() as session:
             session.execute(text("SELECT 1"))
 
+    def watch(self, statement: str) -> Watch:
+        """A row to be asked for again and again (`trust.web.watch`).
+
+        Args:
+            statement: gives it; without parameters, and quick.
+        """
+        watch = Watch(self.engine, statement)
+        self._watches.append(watch)
+        return watch
+
     def dispose(self) -> None:
         """Close all connections."""
+        for watch in self._watches:
+            watch.close()
         self.engine.dispose()
 
     @contextmanager
