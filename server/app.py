@@ -25,7 +25,7 @@ from server.online import Online
 from server.publish import Publisher
 from server.serve import Current
 from server.settings import PREFIX, Settings
-from server.shelf import Shelf
+from server.shelf import STATE, Shelf
 from server.store import Store
 from server.views import Ports, Views
 from trust.errors import SettingsError, TrustError
@@ -82,7 +82,7 @@ def create_app(
     """
     database = Database(settings.database_url)
     online = Online(keys or _signer(settings))
-    shelf = Shelf(database.watch(TRAIL.head_statement), clock)
+    shelf = Shelf(database.watch(STATE), clock)
     guard = Guard(_verifier(settings), settings.token_realm, settings.token_service, clock=clock)
     ports = Ports(
         settings=settings,

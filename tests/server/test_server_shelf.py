@@ -10,12 +10,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, insert
 
 from notaryserver import NotaryServer
 from server import shelf
 from server.app import DATABASE, SHELF
-from server.models import TRAIL
+from server.models import TufFileRow
 from trust.web.database import Database
 
 GUN = "localhost:5000/library/app"
@@ -138,10 +138,17 @@ def test_a_watch_that_lost_its_connection_opens_another_and_a_missing_row_is_non
     database.dispose()
 
 
-def test_the_statement_of_a_trails_head_gives_what_the_trail_says(tmp_path: Path) -> None:
+def test_the_state_changes_with_what_another_program_writes_into_the_tables(tmp_path: Path) -> None:
     server = NotaryServer(tmp_path)
     server.published(GUN)
-    with server.database.read() as session:
-        head = TRAIL.head(session)
-    assert server.database.watch(TRAIL.head_statement).look() == (head.seq, head.hash)
+    assert server.get(GUN, "1.targets.json").status_code == 200
+    seen = server.app.extensions[SHELF].size
+    assert seen > 0
+    with server.database.write() as session:  # as an original server does: no record in a trail
+        session.execute(
+            insert(TufFileRow),
+            [{"gun": GUN, "role": "targets/other", "version": 1, "data": b"{}", "sha256": "0" * 64}],
+        )
+    assert server.get(GUN, "1.targets/other.json").data == b"{}"
+    assert server.app.extensions[SHELF].size == len(b"{}")
     server.close()

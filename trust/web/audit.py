@@ -196,9 +196,9 @@ class Trail:
         return Head(*row)
 
     @property
-    def head_statement(self) -> str:
-        """SQL for number and hash of the last record: they change with everything that is recorded."""
-        return f"SELECT seq, hash FROM {self._head.name}"  # noqa: S608  # a name of ours
+    def head_table(self) -> str:
+        """The table whose one row has `seq` and `hash` of the last record: they change with all that is recorded."""
+        return self._head.name
 
     def records(
         self, session: Session, *, name: str | None = None, since: datetime | None = None, after: int | None = None
