@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from functools import partial
 from hashlib import sha256
@@ -73,12 +73,15 @@ class Notary:
         self._post(connection, collection, ("targets",))()
         connection.close()
 
-    def publishes(self, collection: Collection, times: int) -> Iterator[Callable[[], object]]:
+    def publishes(
+        self, connection: load.Connection, collection: Collection, times: int
+    ) -> list[Callable[[], object]]:
         """The next versions of a collection's targets, each signed now and to be published when it is called."""
-        connection = self.connect()
+        posts = []
         for number in range(times):
             collection.targets({"v0": b"moved %d" % number})
-            yield self._post(connection, collection, ("targets",))
+            posts.append(self._post(connection, collection, ("targets",)))
+        return posts
 
     def read(self, collection: Collection, file: str, seconds: float) -> float:
         """GETs a second of a file."""
@@ -156,11 +159,21 @@ def _named(collection: Collection, file: str) -> str:
 
 
 def _publishing(notary: Notary, targets: int, times: int, clients: int) -> Callable[[], float]:
-    collections = [notary.collection(targets) for _ in range(clients)]
+    """So many publishes by so many clients, each into a collection of its own."""
+    return _publishing_into(notary, [notary.collection(targets) for _ in range(clients)], times)
 
+
+def _publishing_into(notary: Notary, collections: Sequence[Collection], times: int) -> Callable[[], float]:
     def work() -> float:
-        # Signed before the clock runs: list by list.
-        return load.works([list(notary.publishes(each, -(-times // clients))) for each in collections])
+        with ExitStack() as exits:
+            connections = [exits.enter_context(closing(notary.connect())) for _ in collections]
+            # Signed before the clock runs: list by list.
+            return load.works(
+                [
+                    notary.publishes(connection, collection, -(-times // len(collections)))
+                    for connection, collection in zip(connections, collections, strict=True)
+                ]
+            )
 
     return work
 
@@ -218,7 +231,7 @@ def _growth(ours: Notary, peer: Notary, targets: int, scale: Scale) -> Iterator[
     called = f"a collection of {targets:,} target{'s' if targets > 1 else ''}"
     yield Case(
         f"publish into {called}", "/s", None,
-        lambda: load.works([list(ours.publishes(one, 3))]), lambda: load.works([list(peer.publishes(other, 3))]),
+        _publishing_into(ours, [one], 3), _publishing_into(peer, [other], 3),
     )  # fmt: skip
     for file in ("timestamp.json", "targets.json"):
         yield Case(
