@@ -13,6 +13,7 @@ import http.client
 import re
 import ssl
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -33,12 +34,41 @@ def gets(url: str, *, seconds: float, headers: Sequence[str] = (), method: str =
         command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{round(seconds)}s", "--timeout", "10s", *options]
     else:  # wrk waits for the body of an answer to HEAD, and counts in whole seconds
         command = ["hey", "-c", str(CONNECTIONS), "-z", f"{seconds}s", "-t", "10", "-m", method, *options]
-    done = subprocess.run([*command, url], capture_output=True, text=True, check=True)
+    return _rate([*command, url])
+
+
+def gets_of_many(url: str, first: int, count: int, *, seconds: float) -> float:
+    """Requests a second of many files with one connection: one after the other, each once.
+
+    Args:
+        url: of a file, with a format such as `%064x` where its number belongs.
+        first: the first number.
+        count: how many files there are; enough, for they are asked for again when all have been.
+        seconds: how long.
+    """
+    parts = urlsplit(url)
+    script = f"""
+        local asked = 0
+        request = function()
+            local number = {first} + asked % {count}
+            asked = asked + 1
+            return wrk.format("GET", string.format("{parts.path}", number))
+        end
+    """
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
+        file.write(script)
+        file.flush()
+        command = ["wrk", "-t1", "-c1", f"-d{max(1, round(seconds))}s", "--timeout", "10s"]
+        return _rate([*command, "-s", file.name, f"{parts.scheme}://{parts.netloc}"])
+
+
+def _rate(command: Sequence[str]) -> float:
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     wrong = _WRONG.search(done.stdout)
-    assert wrong is None, f"{url}: {wrong}"
+    assert wrong is None, f"{command}: {wrong[0]}"
     rate = _RATE.search(done.stdout)
     assert rate is not None, done.stdout
-    assert float(rate[1]) > 0, f"{url}: nothing was answered"
+    assert float(rate[1]) > 0, f"{command}: nothing was answered"
     return float(rate[1])
 
 

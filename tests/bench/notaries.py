@@ -13,6 +13,8 @@ from hashlib import sha256
 from itertools import count
 from pathlib import Path
 
+from sqlalchemy import create_engine
+
 from bench import load
 from bench.cases import Case, Scale
 from bench.grpccaller import Caller
@@ -104,6 +106,7 @@ def reads_and_publishes(exits: ExitStack, folder: Path, server: Server, scale: S
         )  # fmt: skip
         if state == "idle":
             yield from _reads(ours, peer, scale, "PostgreSQL", 3)
+            yield _by_hash(ours, peer, scale)
     for targets, goal in ((1, 1.5), (200, 1.5)):
         yield Case(
             f"publish, {targets} target{'s' if targets > 1 else ''}, PostgreSQL", "/s", goal,
@@ -147,11 +150,40 @@ def _reads(ours: Notary, peer: Notary, scale: Scale, where: str, goal: float) ->
     one, other = ours.collection(1), peer.collection(1)
     for file in ("timestamp.json", "snapshot.json", "root.json", "targets.json", "1.root.json", "targets.{}.json"):
         by = {"1.root.json": "root.json by version", "targets.{}.json": "targets.json by hash"}.get(file, file)
+        # The original answers these from a cache that never looks again: see `_by_hash`.
+        cached = where == "PostgreSQL" and by.endswith("by hash")
         yield Case(
-            f"GET {by}, {where}", "/s", goal,
+            f"GET {by}, {where}", "/s", None if cached else goal,
             partial(ours.read, one, _named(one, file), scale.seconds),
             partial(peer.read, other, _named(other, file), scale.seconds),
         )  # fmt: skip
+
+
+def _by_hash(ours: Notary, peer: Notary, scale: Scale) -> Case:
+    """Many files by their hashes, each once: what a process has kept does not help.
+
+    One after the other, for several at once end the original's process ("concurrent map writes" in its cache).
+    """
+    count = max(1, round(scale.seconds)) * 8_000
+
+    def side(notary: Notary) -> Callable[[], float]:
+        gun = notary.collection(1).gun
+        engine = create_engine(notary.pair.databases["server"])
+        # As if it had been published so often; the files' hashes are made up.
+        statement = """
+            INSERT INTO tuf_files (created_at, updated_at, gun, role, version, data, sha256)
+            SELECT created_at, updated_at, gun, role, version + number, data, lpad(to_hex(number), 64, '0')
+            FROM tuf_files, generate_series(1, %(count)s) AS number WHERE gun = %(gun)s AND role = 'targets'
+        """
+        with engine.begin() as connection:
+            connection.exec_driver_sql(statement, {"count": count * scale.rounds, "gun": gun})
+            connection.exec_driver_sql("ANALYZE tuf_files")  # as PostgreSQL itself does a minute later
+        engine.dispose()
+        url = f"{notary.place.url}/v2/{gun}/_trust/tuf/targets.%064x.json"
+        firsts = iter(range(1, count * scale.rounds, count))
+        return lambda: load.gets_of_many(url, next(firsts), count, seconds=scale.seconds)
+
+    return Case("GET targets.json by hash, each once, one caller, PostgreSQL", "/s", 3, side(ours), side(peer))
 
 
 def _named(collection: Collection, file: str) -> str:

@@ -53,11 +53,16 @@ class Place:
 
 
 class _Pair:
-    """A server and a signer that run within a `with` block."""
+    """A server and a signer that run within a `with` block.
 
-    def __init__(self, folder: Path, place: Place) -> None:
+    Attributes:
+        databases: by `server` and `signer`, the URL of its database, where it has one.
+    """
+
+    def __init__(self, folder: Path, place: Place, databases: Mapping[str, str] | None = None) -> None:
         self.folder = folder
         self.place = place
+        self.databases = databases or {}
         self._running: list[subprocess.Popen[bytes]] = []
 
     @property
@@ -105,7 +110,7 @@ class GoPair(_Pair):
     """
 
     def __init__(self, folder: Path, place: Place, databases: Mapping[str, str]) -> None:
-        super().__init__(folder, place)
+        super().__init__(folder, place, databases)
         client, server, signer = (place.files[name] for name in ("client", "notary-server", "notary-signer"))
         storage = {}
         for program, url in databases.items():
@@ -185,7 +190,7 @@ class OurPair(_Pair):
     """
 
     def __init__(self, folder: Path, place: Place, databases: Mapping[str, str]) -> None:
-        super().__init__(folder, place)
+        super().__init__(folder, place, databases)
         client, server, signer = (place.files[name] for name in ("client", "notary-server", "notary-signer"))
         passphrases = folder / "passphrases"
         passphrases.mkdir(mode=0o700)
