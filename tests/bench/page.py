@@ -20,7 +20,8 @@ _HEAD = """<!-- made by `make bench` -->
 
 Debian's notary-server, notary-signer and docker-registry, and ours, on the same machine with the same work, in turn.
 A figure is the median of {rounds} rounds; a ratio is the median of the rounds' own ratios, with the smallest and the
-largest. `make bench` repeats it, and writes this page anew; `make bench ARGS="--only manifest"` runs the cases whose
+largest; bold is a goal that is reached. [Speed](../explanation/speed.md) says where the time goes and what is done
+about it. `make bench` repeats it, and writes this page anew; `make bench ARGS="--only manifest"` runs the cases whose
 name has the word.
 
 - {when}, {cores} processors ({cpu}), {memory} GB of memory, {system}, Python {python}
@@ -41,9 +42,7 @@ def write(folder: Path, results: Sequence[Result], rounds: int) -> None:
         peers=", ".join(f"{name} {number}" for name, number in _packages(_PEERS)),
         ours=", ".join(f"{name} {version(name)}" for name in _OURS), **_machine(),
     )  # fmt: skip
-    notes = folder / "benchmarks-notes.md"
-    rest = f"\n{notes.read_text()}" if notes.exists() else ""
-    (folder / "benchmarks.md").write_text(head + "".join(map(row, results)) + rest)
+    (folder / "benchmarks.md").write_text(head + "".join(map(row, results)))
     plot(folder / "benchmarks.svg", [result for result in results if result.ratio is not None])
 
 

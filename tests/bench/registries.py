@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -22,6 +22,7 @@ from bench import load
 from bench.cases import Case, Scale
 from bench.memory import megabytes
 from bench.notaries import Notary, made
+from collection import Collection
 from databases import Server
 from flows.clients import DOCKERS, Client, Docker
 from flows.engine import Engine
@@ -133,13 +134,25 @@ def enforcement(exits: ExitStack, folder: Path, server: Server, scale: Scale) ->
                 partial(off.manifest, reference, scale.seconds, method),
             )  # fmt: skip
     for targets in scale.growth:
+        called = f"enforced, {targets:,} target{'s' if targets > 1 else ''}"
         notary.grow(collection, targets)
         yield Case(
-            f"GET a manifest by tag, enforced, {targets:,} targets",
-            "/s",
-            None,
-            partial(on.manifest, "1", scale.seconds),
+            f"the first GET of a manifest after a publish, {called}", "s", None,
+            partial(_first_pull, on, notary, collection), less_is_better=True,
         )  # fmt: skip
+        yield Case(
+            f"GET a manifest by tag, {called}", "/s", None, partial(on.manifest, "1", scale.seconds)
+        )  # fmt: skip
+
+
+def _first_pull(registry: Registry, notary: Notary, collection: Collection) -> float:
+    """Publish, and see how long the pull takes that has all of it to verify."""
+    with closing(notary.connect()) as connection:
+        for post in notary.publishes(connection, collection, 1):
+            post()
+    with closing(registry.connect()) as connection:
+        path = f"/v2/{REPOSITORY}/manifests/1"
+        return _time(lambda: connection.request("GET", path, headers={"Accept": OCI_IMAGE}))
 
 
 def images(exits: ExitStack, folder: Path, server: Server, scale: Scale) -> Iterator[Case]:
