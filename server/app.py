@@ -23,11 +23,12 @@ from server.health import Health
 from server.models import TRAIL
 from server.online import Online
 from server.publish import Publisher
+from server.reads import Ahead, Reads
 from server.serve import Current
 from server.settings import PREFIX, Settings
 from server.shelf import STATE, Shelf
 from server.store import Store
-from server.views import Ports, Views
+from server.views import READS, Ports, Views
 from trust.errors import SettingsError, TrustError
 from trust.goconfig import load
 from trust.keystore import KeyStore
@@ -88,8 +89,7 @@ def create_app(
         settings=settings,
         database=database,
         keys=keys or _signer(settings),
-        current=Current(database, online, clock, shelf),
-        shelf=shelf,
+        reads=Reads(settings, database, Current(database, online, clock, shelf), shelf),
         publisher=Publisher(database, online, clock, settings.max_version_jump),
         health=Health(database, keys or _signer(settings, timeout=_PROBE_TIMEOUT)),
         guard=guard,
@@ -118,6 +118,7 @@ def create_app(
             _drain()
         return response
 
+    app.wsgi_app = Ahead(NAME, app.wsgi_app, READS, ports.reads, views.gun, guard)  # type: ignore[method-assign]  # Flask's own way
     return app
 
 

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from urllib.parse import quote
 
 from flask import Response, request
-from werkzeug.http import http_date
 
 from server.counts import LOST_RACES
 from server.errors import (
@@ -33,15 +33,14 @@ from server.health import Health
 from server.models import TRAIL
 from server.multipart import UploadLimits, read_upload
 from server.publish import Publisher
-from server.serve import Current
+from server.reads import PULL, TEXT_TYPE, ReadRoute, Reads, role_in
 from server.settings import Settings
-from server.shelf import Kept, Shelf
-from server.store import Change, Store, StoredFile
+from server.store import Change, Store
 from trust.errors import InvalidError, UnavailableError
 from trust.keys import NotaryKey
 from trust.keystore import KeyStore
 from trust.metadata import parse_root
-from trust.names import ROOT, Gun, RoleName
+from trust.names import ROOT, Gun
 from trust.tokens import Access
 from trust.web import tracing
 from trust.web.app import JSON_TYPE, UNMATCHED
@@ -51,11 +50,8 @@ from trust.web.caller import caller
 from trust.web.database import BrokenOffError, Database
 from trust.web.refusals import Refusals
 
-TEXT_TYPE = "text/plain; charset=utf-8"
-
 _KNOWN_METHODS = ("GET", "POST", "PUT", "HEAD", "DELETE")
 _CATALOG = Access("registry", "catalog", frozenset({"*"}))
-_PULL = frozenset({"pull"})
 _PUSH = frozenset({"push", "pull"})
 _ALL = frozenset({"*"})
 
@@ -63,7 +59,6 @@ _HEALTH, _BASE, _CHANGEFEED = _SITE_PATHS = ("/_notary_server/health", "/v2/", "
 _SITE_ROUTES = {path: path for path in _SITE_PATHS}
 
 _INTEGER = re.compile(r"[+-]?[0-9]+", re.ASCII)
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _GUN = r"/v2/(?P<gun>(?s:.+))/_trust/"
 _ROLE = r"(?P<role>root|snapshot|timestamp|targets(?:/[^/\s]+)*)"
 _CHECKSUM = r"(?P<checksum>[0-9a-fA-F]{64}|[0-9a-fA-F]{96}|[0-9a-fA-F]{128})"
@@ -79,8 +74,7 @@ class Ports:
     settings: Settings
     database: Database
     keys: KeyStore
-    current: Current
-    shelf: Shelf
+    reads: Reads
     publisher: Publisher
     health: Health
     guard: Guard
@@ -150,30 +144,9 @@ class Views:
         self._ports.publisher.publish(gun, uploads, caller())
         return _empty(200)
 
-    def by_checksum(self, gun: Gun, path: dict[str, str]) -> Response:
-        """GET <role>.<checksum>.json: a file that never changes; only by sha256 in lower case (§2.1)."""
-        role = _role(path["role"])
-        found, checksum = None, path["checksum"]
-        if _SHA256.fullmatch(checksum):
-            found = self._stored((gun, role, checksum), lambda store: store.by_checksum(gun, role, checksum))
-        return self._file(found, self._ports.settings.consistent_max_age)
-
-    def by_version(self, gun: Gun, path: dict[str, str]) -> Response:
-        """GET <version>.<role>.json: any stored version."""
-        role = _role(path["role"])
-        found = None
-        if len(path["version"]) <= 20 and (version := int(path["version"])) <= _MAX_INT32:
-            found = self._stored((gun, role, version), lambda store: store.by_version(gun, role, version))
-        return self._file(found, self._ports.settings.consistent_max_age)
-
-    def current(self, gun: Gun, path: dict[str, str]) -> Response:
-        """GET <role>.json: what is current."""
-        found = self._ports.current.get(gun, _role(path["role"]))
-        return self._file(found, self._ports.settings.current_max_age, must_revalidate=True)
-
     def key(self, gun: Gun, path: dict[str, str]) -> Response:
         """GET {snapshot,timestamp}.key: the key in use, or one for a collection that is to be."""
-        role = _role(path["role"])
+        role = role_in(path)
         with self._ports.database.read() as session:
             chain = Store(session).current(gun, ROOT)
         if chain is not None and chain.file is not None:
@@ -184,7 +157,7 @@ class Views:
 
     def new_key(self, gun: Gun, path: dict[str, str]) -> Response:
         """POST {snapshot,timestamp}.key: a key for a rotation; nothing changes until a root names it."""
-        role = _role(path["role"])
+        role = role_in(path)
         key = self._ports.keys.create(gun, role, self._ports.settings.key_algorithm)
         deed = Deed(action="key", name=gun, role=role, detail={"key_id": key.keyid, "algorithm": key.keytype})
         # The signer has it by now; unless this is recorded it is given to nobody.
@@ -209,14 +182,6 @@ class Views:
         """GET changefeed of one collection."""
         return self._changes(gun)
 
-    def _stored(self, key: Hashable, find: Callable[[Store], StoredFile | None]) -> StoredFile | None:
-        def read() -> Kept | None:
-            with self._ports.database.read() as session:
-                found = find(Store(session))
-            return None if found is None else Kept(found)
-
-        return self._ports.shelf.get(key, read)
-
     def _changes(self, gun: Gun | None) -> Response:
         records = _records(request.args.get("records", ""))
         change_id = _change_id(request.args.get("change_id", ""))
@@ -229,62 +194,56 @@ class Views:
         failing = self._ports.health.failing()
         return Response(json.dumps(failing), status=503 if failing else 200, content_type=JSON_TYPE)
 
-    def _gun(self, text: str, route: _Route) -> Gun:
-        try:
-            # Some databases do not see a space at the end.
-            gun = Gun(text.removesuffix(" "))
-        except InvalidError as error:
-            raise route.refuse_gun(error.message) from error
+    def gun(self, text: str) -> Gun:
+        """The name of a collection that may be served here.
+
+        Raises:
+            InvalidError: it is none.
+        """
+        # Some databases do not see a space at the end.
+        gun = Gun(text.removesuffix(" "))
         if gun != text:
-            raise route.refuse_gun("the trust collection's name (GUN) ends with a space")
+            raise InvalidError("the trust collection's name (GUN) ends with a space")
         prefixes = self._ports.settings.gun_prefixes
         if prefixes and not gun.startswith(prefixes):
-            raise route.refuse_gun(f"Require GUNs with prefix: [{' '.join(prefixes)}]")
+            raise InvalidError(f"Require GUNs with prefix: [{' '.join(prefixes)}]")
         return gun
 
-    def _file(self, found: StoredFile | None, max_age: int, *, must_revalidate: bool = False) -> Response:
-        if found is None:
-            raise MetadataNotFoundError({})
-        unchanged = request.if_none_match.contains_weak(found.sha256)
-        response = Response(status=304) if unchanged else _text(found.data)
-        response.set_etag(found.sha256)
-        if found.created is not None:
-            response.headers["Last-Modified"] = http_date(found.created)
-        if max_age == 0:
-            response.headers["Cache-Control"] = "max-age=0, no-cache, no-store"
-            response.headers["Pragma"] = "no-cache"
-        else:
-            ending = ", must-revalidate" if must_revalidate else ""
-            response.headers["Cache-Control"] = f"public, max-age={max_age}, s-maxage={max_age}{ending}"
-        return response
+    def _gun(self, text: str, route: _Route) -> Gun:
+        try:
+            return self.gun(text)
+        except InvalidError as error:
+            raise route.refuse_gun(error.message) from error
+
+    def _metadata(self, gun: Gun, path: dict[str, str], read: ReadRoute) -> Response:
+        status, headers, body = read.find(self._ports.reads, gun, path).answer(request.headers.get("If-None-Match"))
+        return Response(body, status, headers)
 
 
 _TRUST = "/v2/<gun>/_trust/"
 _TUF = f"{_TRUST}tuf/"
-_METADATA = ("GET", "HEAD")
+READS = (
+    ReadRoute(
+        re.compile(_GUN + rf"tuf/{_ROLE}\.{_CHECKSUM}\.json"), f"{_TUF}<role>.<checksum>.json", Reads.by_checksum
+    ),
+    ReadRoute(
+        re.compile(_GUN + rf"tuf/(?P<version>[0-9]+)\.{_ROLE}\.json"),
+        f"{_TUF}<version>.<role>.json",
+        Reads.by_version,
+    ),
+    ReadRoute(re.compile(_GUN + rf"tuf/{_ROLE}\.json"), f"{_TUF}<role>.json", Reads.current),
+)
 _ROUTES = (
     _Route(("POST",), re.compile(_GUN + r"tuf/"), _TUF, Views.publish, _PUSH, "publish", InvalidGunError),
-    _Route(
-        _METADATA, re.compile(_GUN + rf"tuf/{_ROLE}\.{_CHECKSUM}\.json"), f"{_TUF}<role>.<checksum>.json",
-        Views.by_checksum, _PULL,
+    *(
+        _Route(("GET", "HEAD"), each.pattern, each.template, partial(Views._metadata, read=each), PULL)
+        for each in READS
     ),
-    _Route(
-        _METADATA, re.compile(_GUN + rf"tuf/(?P<version>[0-9]+)\.{_ROLE}\.json"), f"{_TUF}<version>.<role>.json",
-        Views.by_version, _PULL,
-    ),
-    _Route(_METADATA, re.compile(_GUN + rf"tuf/{_ROLE}\.json"), f"{_TUF}<role>.json", Views.current, _PULL),
     _Route(("GET",), re.compile(_GUN + _KEY_FILE), f"{_TUF}<role>.key", Views.key, _PUSH, "key"),
     _Route(("POST",), re.compile(_GUN + _KEY_FILE), f"{_TUF}<role>.key", Views.new_key, _ALL, "key"),
     _Route(("DELETE",), re.compile(_GUN + r"tuf/"), _TUF, Views.delete, _ALL, "delete"),
-    _Route(("GET",), re.compile(_GUN + r"changefeed"), f"{_TRUST}changefeed", Views.changes, _PULL),
+    _Route(("GET",), re.compile(_GUN + r"changefeed"), f"{_TRUST}changefeed", Views.changes, PULL),
 )  # fmt: skip
-
-
-def _role(text: str) -> RoleName:
-    try:
-        return RoleName(text)
-    except InvalidError as error:
-        raise MetadataNotFoundError({}) from error
 
 
 def _records(text: str) -> int:

@@ -65,6 +65,25 @@ class Guard:
         self._service = service
         self._clock = clock
 
+    def allows(self, authorization: str, access: Access) -> bool:
+        """Whether a request with that header would pass `require`; if not, it is to say so itself.
+
+        Args:
+            authorization: the header's value.
+            access: what is wanted.
+        """
+        if self._verifier is None:
+            return True
+        try:
+            grant = self._verifier.verify(_token(authorization), self._clock())  # none is malformed, too
+        except UnauthorizedError:
+            return False
+        if not all(grant.allows(access.type, access.name, action) for action in access.actions):
+            return False
+        _ASKED.labels("allowed").inc()
+        tracing.note(subject=grant.subject)
+        return True
+
     def require(self, *access: Access) -> Grant:
         """Let the current request pass only with a token that covers all of `access`.
 
@@ -75,11 +94,11 @@ class Guard:
         """
         if self._verifier is None:
             return _Everything("", (), Sites(()))
-        scheme, _, token = request.headers.get("Authorization", "").strip().partition(" ")
-        if scheme.lower() != "bearer" or not token.strip():
+        token = _token(request.headers.get("Authorization", ""))
+        if not token:
             raise self._refusal("authentication required", access)
         try:
-            grant = self._verifier.verify(token.strip(), self._clock())
+            grant = self._verifier.verify(token, self._clock())
         except UnauthorizedError as error:
             raise self._refusal(error.message, access, "invalid_token") from error
         g.actor = grant.subject  # whose token it is, whatever it grants
@@ -104,6 +123,12 @@ class Guard:
         return UnauthorizedError(
             message, challenge=challenge(self._realm, self._service, access, error), detail=detail or None
         )
+
+
+def _token(authorization: str) -> str:
+    """The bearer token in that header; empty: there is none."""
+    scheme, _, token = authorization.strip().partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
 
 
 def _about(grant: Grant, access: Sequence[Access]) -> list[Access]:

@@ -14,6 +14,7 @@ and a body, in either direction, may pause for `IDLE_SECONDS`.
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import threading
 from concurrent.futures import Future
@@ -26,6 +27,8 @@ from trust.web.verbosity import listen_in_worker
 
 #: From the first byte of a connection, or of a further request on it, to the last of the headers.
 HEADERS_SECONDS = 30.0
+#: How long a thread waits for its connection's next request.
+STAY_SECONDS = 0.005
 #: Between two bytes of a body; for an answer over plain HTTP, for each part that is sent at once.
 IDLE_SECONDS = 120.0
 
@@ -59,8 +62,22 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
                 socket.socket.shutdown(conn.sock, socket.SHUT_RDWR)
 
         conn.init = init_and_limit
-        with Limit(HEADERS_SECONDS, cut) as conn.limit:
-            return super().handle(conn)
+        while True:
+            with Limit(HEADERS_SECONDS, cut) as conn.limit:
+                kept = super().handle(conn)
+            if kept is not True or not self._stays(conn):
+                return kept
+
+    def _stays(self, conn: Any) -> bool:
+        """Whether the next request comes on this connection, now or in a moment, and nobody else wants the thread."""
+        if not self.alive or self.tpool._work_queue.qsize():
+            return False
+        try:
+            coming = select.poll()
+            coming.register(conn.sock, select.POLLIN)
+            return bool(coming.poll(STAY_SECONDS * 1000))
+        except (OSError, ValueError):  # it is closed
+            return False
 
     def handle_request(self, req: Any, conn: Any) -> Any:
         """See gunicorn; the headers are there."""
