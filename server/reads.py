@@ -64,10 +64,10 @@ class Found:
         if self.file is None:
             raise MetadataNotFoundError({})
         headers = [("ETag", quote_etag(self.file.sha256)), *self.caching]
-        if self.file.created is not None:
-            headers.append(("Last-Modified", http_date(self.file.created)))
         if if_none_match is not None and parse_etags(if_none_match).contains_weak(self.file.sha256):
             return 304, headers, b""
+        if self.file.created is not None:
+            headers.append(("Last-Modified", http_date(self.file.created)))
         headers += [("Content-Type", TEXT_TYPE), ("Content-Length", str(len(self.file.data)))]
         return 200, headers, self.file.data
 

@@ -6,15 +6,17 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import timedelta
+from itertools import product
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 from sqlalchemy import update
-from werkzeug.test import TestResponse
+from werkzeug.test import Client, TestResponse
 
 from notaryserver import NOW, NotaryServer, error, multipart, tuf
 from server.models import TufFileRow
+from server.reads import Ahead
 from trust.ca import self_signed
 from trust.errors import UnavailableError
 from trust.keys import NotaryKey
@@ -90,6 +92,20 @@ def test_an_unchanged_file_is_not_sent_again(server: NotaryServer) -> None:
     server.publish(collection, "targets")
     assert server.get(GUN, "targets.json", headers={"If-None-Match": etag}).status_code == 200
     assert server.get(GUN, "none.json", headers={"If-None-Match": "*"}).status_code == 404
+
+
+def test_what_is_answered_ahead_of_the_app_is_what_the_app_answers(server: NotaryServer) -> None:
+    collection = server.published(GUN)
+    ahead = server.app.wsgi_app
+    assert isinstance(ahead, Ahead)
+    digest = hashlib.sha256(collection.files[RoleName("targets")]).hexdigest()
+    files = ("timestamp.json", "root.json", "1.root.json", f"targets.{digest}.json", "2.root.json", "targets/no.json")
+    for file, condition in product(files, ({}, {"If-None-Match": "*"}, {"If-None-Match": '"other"'})):
+        path, headers = tuf(GUN, file), {"X-Request-Id": "one", **condition}
+        short = Client(ahead, TestResponse).get(path, headers=headers)
+        long = Client(ahead._behind, TestResponse).get(path, headers=headers)
+        assert (short.status, sorted(short.headers), short.data) == (long.status, sorted(long.headers), long.data)
+    assert short.headers["X-Request-Id"] == "one"
 
 
 def test_a_successful_change_has_an_empty_answer(server: NotaryServer) -> None:

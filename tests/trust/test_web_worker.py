@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import logging
 import multiprocessing
 import os
@@ -12,6 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -90,6 +92,32 @@ def test_clients_that_keep_their_end_open_hold_up_nobody(tmp_path: Path) -> None
         for _ in range(16):
             _read(open_ends.enter_context(_ask(port)))
         assert time.monotonic() - begun < 15
+
+
+def test_connections_that_never_pause_keep_no_thread_from_a_newcomer(tmp_path: Path) -> None:
+    over = threading.Event()
+
+    def keep_asking(port: int) -> int:
+        answers = 0
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as client:
+            while not over.is_set():
+                client.request("GET", "/nothing")
+                answers += client.getresponse().read() != b""
+        return answers
+
+    with _service(tmp_path / "log") as (_, port), ThreadPoolExecutor(6) as busy:  # for two threads there
+        kept = [busy.submit(keep_asking, port) for _ in range(6)]
+        try:
+            for _ in range(20):
+                time.sleep(0.05)
+                begun = time.monotonic()
+                with _ask(port) as newcomer:
+                    _read(newcomer)
+                assert time.monotonic() - begun < 3
+        finally:
+            over.set()
+        answers = [each.result() for each in kept]
+        assert min(answers) > max(answers) / 5 > 1, answers
 
 
 def test_signals_raise_and_lower_what_is_logged_as_in_the_original(tmp_path: Path) -> None:
