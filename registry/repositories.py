@@ -139,10 +139,7 @@ def put_manifest(
     repository_id = ensure_repository(session, repository)
     missing = _missing(session, repository_id, manifest)
     if missing and not sparse:
-        raise MissingChildError(
-            f"{repository} lacks {len(missing)} of the parts that the manifest names, {missing[0]} among them",
-            detail={"missing": missing[:100]},
-        )
+        raise MissingChildError(repository, missing)
     sha256 = hashlib.sha256(data).hexdigest()
     fresh = ManifestRow(
         repository_id=repository_id,
@@ -230,26 +227,32 @@ def list_tagged(
 
 def empty_repository(
     session: Session, repository: RepositoryName, *, actor: str, now: datetime, keep: Keep = keep_none
-) -> int:
-    """Delete all manifests and tags of `repository`; how many manifests there were.
+) -> list[tuple[Digest, list[str]]]:
+    """Delete all manifests and tags of `repository`.
 
     The history of its tags stays, and its blobs until the garbage collector finds that no manifest names them.
+
+    Returns:
+        each manifest with its tags, in the order in which they were pushed.
 
     Raises:
         TagImmutableError: it has a tag that is kept; nothing is deleted then.
     """
+    tags: dict[int, list[str]] = {}
     for tag in session.scalars(_tags(repository).order_by(TagRow.name).with_for_update(of=TagRow)):
         _refuse_kept(tag, keep, "deleted")
         _record(session, tag, None, actor, now)
         session.delete(tag)
+        tags.setdefault(tag.manifest_id, []).append(tag.name)
     session.flush()
-    found = list(session.scalars(_manifests(repository).with_only_columns(ManifestRow.id).order_by(ManifestRow.id)))
-    for first in range(0, len(found), BATCH):
-        numbers = found[first : first + BATCH]
+    columns = _manifests(repository).with_only_columns(ManifestRow.id, ManifestRow.digest)
+    found = {number: Digest(digest) for number, digest in session.execute(columns.order_by(ManifestRow.id))}
+    rest = iter(found)
+    while numbers := list(islice(rest, BATCH)):
         session.execute(delete(TagRow).where(TagRow.manifest_id.in_(numbers)))
         session.execute(delete(ManifestEdgeRow).where(ManifestEdgeRow.manifest_id.in_(numbers)))
         session.execute(delete(ManifestRow).where(ManifestRow.id.in_(numbers)))
-    return len(found)
+    return [(digest, tags.get(number, [])) for number, digest in found.items()]
 
 
 def delete_tag(
