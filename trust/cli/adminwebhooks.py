@@ -35,7 +35,7 @@ def _webhooks(entries: list[Any]) -> Rows:
 
 def _state(webhook: Any) -> str:
     if not webhook["enabled"]:
-        return "off"
+        return f"off: {webhook['disabled']['reason']}" if webhook["disabled"] else "off"
     return f"failing, {webhook['failures']} times" if webhook["failures"] else "on"
 
 
