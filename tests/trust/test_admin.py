@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+import trust
 from demosite import DemoSite
 from receiver import SECRET
 from registry.app import _job_worker
@@ -241,6 +242,21 @@ def test_a_webhook_is_looked_after_and_its_secret_shown_once_or_never(shell: She
     assert shell.json("webhook", "enable", number)["enabled"]
     shell("webhook", "remove", number)
     assert "there is no such webhook" in shell("webhook", "show", number, status=1)
+
+
+def test_a_password_beyond_ascii_is_the_same_for_docker_admin_and_the_library(shell: Shell) -> None:
+    password = "pässword of €ric 密"
+    shell("user", "add", "eric", text=f"{password}\n")
+    shell("grant", "set", "eric", "library/app", "read")
+    shell.login("eric", password)
+    assert shell.json("whoami")["name"] == "eric"
+    ca = shell.site.folder / "var/ca/ca.crt"
+    library = trust.Registry(f"https://{shell.site.host}", ca=ca, credentials=("eric", password))
+    assert library.resolve(trust.RepositoryName("library/app"), "1").digest
+    wrong = trust.Registry(f"https://{shell.site.host}", ca=ca, credentials=("eric", "p\udce4ssword"))
+    with pytest.raises(trust.InvalidError, match="no text in UTF-8") as refused:
+        wrong.resolve(trust.RepositoryName("library/app"), "1")
+    assert refused.value.__cause__ is None
 
 
 def test_each_refusal_has_its_status_and_the_registrys_own_sentence(shell: Shell) -> None:
