@@ -22,6 +22,8 @@ The families are those of `trust.errors`: who is to blame decides the status, un
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from trust.errors import ConflictError, InvalidError, NotFoundError, TrustError, UnavailableError
 
 
@@ -50,9 +52,29 @@ class ManifestInvalidError(InvalidError):
 
 
 class MissingChildError(InvalidError):
-    """A manifest names blobs or manifests that its repository does not hold."""
+    """A manifest names blobs or manifests that its repository does not hold; told as an error for each (§4, R4.4).
+
+    Args:
+        repository: which.
+        missing: their digests, at least one.
+    """
 
     code = "MANIFEST_BLOB_UNKNOWN"
+    #: So many are told of, and the others counted.
+    MAX_TOLD = 100
+
+    def __init__(self, repository: str, missing: Sequence[str]) -> None:
+        super().__init__(_lacks(repository, missing, 1), detail={"digest": missing[0]})
+        self._repository, self._missing = repository, missing
+
+    def entries(self) -> list[tuple[str, dict[str, str]]]:
+        """Message and detail for each missing digest."""
+        told = enumerate(self._missing[: self.MAX_TOLD], 1)
+        return [(_lacks(self._repository, self._missing, number), {"digest": digest}) for number, digest in told]
+
+
+def _lacks(repository: str, missing: Sequence[str], number: int) -> str:
+    return f"{repository} lacks {missing[number - 1]}, {number} of {len(missing)} missing parts of the manifest"
 
 
 class UploadInvalidError(InvalidError):

@@ -9,14 +9,14 @@ The rules:
 * what a manifest needs must be in its repository by then; the subject alone may come later, or never, and so may
   all parts of a manifest that is put as a sparse one;
 * deleting a manifest deletes its tags; deleting a tag leaves the manifest;
-* every move of a tag leaves a line of history;
-* a tag that the caller wants kept is made, and then neither moved nor deleted.
+* every move of a tag leaves a line of history, and one that the caller wants kept is made, and then neither moved nor
+  deleted (`registry.tagmoves`).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -25,19 +25,12 @@ from sqlalchemy import ColumnElement, Select, delete, exists, select
 from sqlalchemy.orm import Session
 
 from registry.blobs import BATCH, blob_names, held_blobs
-from registry.errors import ManifestUnknownError, MissingChildError, TagImmutableError
+from registry.errors import ManifestUnknownError, MissingChildError
 from registry.inserts import insert_or_find
 from registry.manifests import Manifest, Part
-from registry.models import ManifestEdgeRow, ManifestRow, RepositoryRow, TagHistoryRow, TagRow
+from registry.models import ManifestEdgeRow, ManifestRow, RepositoryRow, TagRow
+from registry.tagmoves import Keep, keep_none, move_tag, record_deletion
 from trust.names import Digest, RepositoryName, Tag
-
-#: Whether a tag, once it is there, stays what it is.
-Keep = Callable[[str], bool]
-
-
-def keep_none(_tag: str) -> bool:
-    """Every tag may be moved and deleted."""
-    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,10 +132,7 @@ def put_manifest(
     repository_id = ensure_repository(session, repository)
     missing = _missing(session, repository_id, manifest)
     if missing and not sparse:
-        raise MissingChildError(
-            f"{repository} lacks {len(missing)} of the parts that the manifest names, {missing[0]} among them",
-            detail={"missing": missing[:100]},
-        )
+        raise MissingChildError(repository, missing)
     sha256 = hashlib.sha256(data).hexdigest()
     fresh = ManifestRow(
         repository_id=repository_id,
@@ -170,7 +160,7 @@ def put_manifest(
             for reference in manifest.references
         )
     for tag in sorted(set(tags)):  # always in the same order: two pushes must not wait for each other
-        _move_tag(session, row, tag, digest, actor, now, keep)
+        move_tag(session, row, tag, digest, actor, now, keep)
     session.flush()
     return _value(row)
 
@@ -198,8 +188,7 @@ def delete_manifest(
         raise ManifestUnknownError("the repository has no such manifest", detail={"digest": digest})
     tags = session.scalars(select(TagRow).where(TagRow.manifest_id == row.id).order_by(TagRow.name)).all()
     for tag in tags:
-        _refuse_kept(tag, keep, "deleted")
-        _record(session, tag, None, actor, now)
+        record_deletion(session, tag, actor, now, keep)
     session.flush()
     session.execute(delete(TagRow).where(TagRow.manifest_id == row.id))
     session.execute(delete(ManifestEdgeRow).where(ManifestEdgeRow.manifest_id == row.id))
@@ -230,26 +219,31 @@ def list_tagged(
 
 def empty_repository(
     session: Session, repository: RepositoryName, *, actor: str, now: datetime, keep: Keep = keep_none
-) -> int:
-    """Delete all manifests and tags of `repository`; how many manifests there were.
+) -> list[tuple[Digest, list[str]]]:
+    """Delete all manifests and tags of `repository`.
 
     The history of its tags stays, and its blobs until the garbage collector finds that no manifest names them.
+
+    Returns:
+        each manifest with its tags, in the order in which they were pushed.
 
     Raises:
         TagImmutableError: it has a tag that is kept; nothing is deleted then.
     """
+    tags: dict[int, list[str]] = {}
     for tag in session.scalars(_tags(repository).order_by(TagRow.name).with_for_update(of=TagRow)):
-        _refuse_kept(tag, keep, "deleted")
-        _record(session, tag, None, actor, now)
+        record_deletion(session, tag, actor, now, keep)
         session.delete(tag)
+        tags.setdefault(tag.manifest_id, []).append(tag.name)
     session.flush()
-    found = list(session.scalars(_manifests(repository).with_only_columns(ManifestRow.id).order_by(ManifestRow.id)))
-    for first in range(0, len(found), BATCH):
-        numbers = found[first : first + BATCH]
+    columns = _manifests(repository).with_only_columns(ManifestRow.id, ManifestRow.digest)
+    found = {number: Digest(digest) for number, digest in session.execute(columns.order_by(ManifestRow.id))}
+    rest = iter(found)
+    while numbers := list(islice(rest, BATCH)):
         session.execute(delete(TagRow).where(TagRow.manifest_id.in_(numbers)))
         session.execute(delete(ManifestEdgeRow).where(ManifestEdgeRow.manifest_id.in_(numbers)))
         session.execute(delete(ManifestRow).where(ManifestRow.id.in_(numbers)))
-    return len(found)
+    return [(digest, tags.get(number, [])) for number, digest in found.items()]
 
 
 def delete_tag(
@@ -267,8 +261,7 @@ def delete_tag(
     row = session.scalar(_tags(repository).where(TagRow.name == tag).with_for_update(of=TagRow))
     if row is None:
         raise ManifestUnknownError("the repository has no such tag", detail={"tag": tag})
-    _refuse_kept(row, keep, "deleted")
-    _record(session, row, None, actor, now)
+    record_deletion(session, row, actor, now, keep)
     session.delete(row)
     return Digest(row.digest)
 
@@ -322,46 +315,6 @@ def _held_manifests(session: Session, repository_id: int, digests: Iterable[Dige
                 row.unused = None
             found |= _value(row).digests
     return found
-
-
-def _move_tag(
-    session: Session, manifest: ManifestRow, tag: Tag, digest: Digest, actor: str, now: datetime, keep: Keep
-) -> None:
-    fresh = TagRow(
-        repository_id=manifest.repository_id, name=tag, manifest_id=manifest.id, digest=digest, updated=now
-    )
-    find = select(TagRow).where(TagRow.repository_id == manifest.repository_id, TagRow.name == tag)
-    row = insert_or_find(session, fresh, find.with_for_update())
-    if row is fresh:
-        _record(session, row, digest, actor, now, made=True)
-    elif (row.manifest_id, row.digest) != (manifest.id, digest):
-        if row.manifest_id != manifest.id:  # else it is only called by its other digest
-            _refuse_kept(row, keep, "moved")
-        _record(session, row, digest, actor, now)
-        row.manifest_id, row.digest, row.updated = manifest.id, digest, now
-
-
-def _refuse_kept(tag: TagRow, keep: Keep, done: str) -> None:
-    if keep(tag.name):
-        raise TagImmutableError(
-            f"the tag {tag.name} is immutable: it stands for {tag.digest} and cannot be {done}",
-            detail={"tag": tag.name, "digest": tag.digest},
-        )
-
-
-def _record(
-    session: Session, tag: TagRow, after: Digest | None, actor: str, now: datetime, *, made: bool = False
-) -> None:
-    session.add(
-        TagHistoryRow(
-            repository_id=tag.repository_id,
-            name=tag.name,
-            moved=now,
-            actor=actor[:255],
-            before=None if made else tag.digest,
-            after=after,
-        )
-    )
 
 
 def _naming(

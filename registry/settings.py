@@ -97,6 +97,9 @@ class Settings:
     )
     webhook_life_hours: int = field(default=24, metadata=_help("for how long an event is tried to be delivered"))
     webhook_kept_days: int = field(default=7, metadata=_help("how long deliveries can be looked up, and repeated"))
+    webhook_off_days: int = field(
+        default=7, metadata=_help("a webhook that takes nothing for so many days is switched off; 0: never")
+    )
     max_uploads: int = field(
         default=1000, metadata=_help("uploads that one user may have open at once; silent for a day, none counts")
     )
@@ -131,6 +134,8 @@ class Settings:
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 problems.append(f"{name} must be at least 1")
+        if self.webhook_off_days < 0:
+            problems.append("webhook_off_days must not be negative")
         if problems:
             raise SettingsError("; ".join(problems), detail=problems)
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Each requirement and each attack case has a test that names it.
 
-Their names are in two pages: R2.7a and the like in `docs/reference/protocol/REGISTRY_API.md`, E01 and AUTH-A01 in
-`docs/reference/cases.md`.  A test names what it protects in its docstring:
+Their names are in two pages: R2.7a and the like in `docs/reference/protocol/REGISTRY_API.md`; E01, AUTH-A01 and T01
+in `docs/reference/cases.md`.  A test names what it protects in its docstring, or a T in its own name, `test_t20_…`:
 
     def test_an_upload_can_be_cancelled(site: Site) -> None:
         \"\"\"R2.14.\"\"\"
@@ -20,7 +20,8 @@ ROOT = Path(__file__).parent.parent
 API = ROOT / "docs/reference/protocol/REGISTRY_API.md"
 CASES = ROOT / "docs/reference/cases.md"
 
-_NAME = re.compile(r"\b(?:R[0-9]+\.[0-9]+[a-z]?|E[0-9]{2}|AUTH-A[0-9]{2})\b")
+_NAME = re.compile(r"\b(?:R[0-9]+\.[0-9]+[a-z]?|E[0-9]{2}|AUTH-A[0-9]{2}|T[0-9]{2})\b")
+_OWN_NAME = re.compile(r"_t([0-9]{2})(?=_)")
 _ROW = re.compile(r"(?:\| (?!-)|\* )(.*)")
 _NOT_OFFERED = "(not offered)"
 
@@ -45,12 +46,13 @@ def rows(page: Path) -> dict[str, str]:
 
 
 def named() -> dict[str, set[str]]:
-    """What the docstrings of tests name, and the files where they do."""
+    """What tests name, and the files where they do."""
     found: dict[str, set[str]] = {}
     for path in (ROOT / "tests").rglob("test_*.py"):
         for node in ast.walk(ast.parse(path.read_bytes())):
             if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
-                for name in _NAME.findall(ast.get_docstring(node) or ""):
+                own = [f"T{number}" for number in _OWN_NAME.findall(node.name)]
+                for name in own + _NAME.findall(ast.get_docstring(node) or ""):
                     found.setdefault(name, set()).add(path.name)
     return found
 
@@ -63,7 +65,8 @@ def test_each_requirement_of_a_registry_is_named_by_a_test() -> None:
 
 def test_each_attack_case_is_named_by_a_test() -> None:
     cases = rows(CASES)
-    assert len(cases) > 50
+    assert {f"T{number:02}" for number in range(1, 31)} <= cases.keys()
+    assert len(cases) > 80
     assert sorted(cases.keys() - named().keys()) == []
 
 

@@ -15,6 +15,7 @@ import json
 import os
 import re
 import ssl
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -126,7 +127,7 @@ class Site:
         values = dict(_CHALLENGE.findall(rest))
         if scheme.lower() == "basic" and self._credentials is not None and self._secure:
             # A registry without a token service: the credentials themselves, as the value of Authorization.
-            return urllib3.make_headers(basic_auth=":".join(self._credentials))["authorization"]
+            return basic(self._credentials)
         realm = _split(values.get("realm", ""))
         if scheme.lower() != "bearer" or realm is None:
             raise UnauthorizedError(f"{self.url} asks for authentication in a way that is not understood")
@@ -138,8 +139,8 @@ class Site:
             sending = self._send("POST", realm.geturl(), None, form.encode(), _FORM)
         else:
             query = f"{realm.geturl()}{'&' if realm.query else '?'}{urlencode(fields)}"
-            basic = urllib3.make_headers(basic_auth=":".join(self._credentials)) if self._credentials else None
-            sending = self._send("GET", query, None, None, basic)
+            login = basic(self._credentials) if self._credentials else None
+            sending = self._send("GET", query, login, None, None)
         with sending as answer:
             if answer.status != 200:
                 raise UnauthorizedError(f"the token service {realm.netloc} refused the credentials")
@@ -185,6 +186,18 @@ class Site:
 
     def _too_slow(self) -> UnavailableError:
         return UnavailableError(f"{self.url} did not answer within {self._longest:g} seconds")
+
+
+def basic(login: tuple[str, str]) -> str:
+    """User and password as the value of `Authorization`, in UTF-8 as docker sends them (RFC 7617, section 2.1).
+
+    Raises:
+        InvalidError: they are no text.
+    """
+    try:
+        return f"Basic {b64encode(':'.join(login).encode()).decode()}"
+    except UnicodeEncodeError:  # it holds the password
+        raise InvalidError("the user name or the password is no text in UTF-8") from None
 
 
 def read(answer: Answer, limit: int, name: str) -> bytes:

@@ -67,13 +67,16 @@ class Logins:
     Args:
         database: where the accounts are.
         service: the service that refresh tokens are for.
+
+    Attributes:
+        challenge: asks for a login, as the value of `WWW-Authenticate` (RFC 7617).
     """
 
     def __init__(self, database: Database, service: str) -> None:
         self._database = database
         self._service = service
         self._passwords = Passwords()
-        self._challenge = f'Basic realm="{service}"'
+        self.challenge = f'Basic realm="{service}", charset="UTF-8"'
 
     def with_password(self, name: str, password: str, address: str, now: datetime) -> Login:
         """Recognise a user by the password or by an access token.
@@ -156,7 +159,7 @@ class Logins:
         return self._wrong()
 
     def _wrong(self) -> LoginError:
-        return LoginError("the user name or the password is wrong, or the login has ended", challenge=self._challenge)
+        return LoginError("the user name or the password is wrong, or the login has ended", challenge=self.challenge)
 
     def _count(self, name: str, address: str, clock: int) -> None:
 

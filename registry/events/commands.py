@@ -97,7 +97,7 @@ def _add(database: Database, addresses: Addresses, given: argparse.Namespace) ->
 
 def _list(database: Database, _addresses: Addresses, _given: argparse.Namespace) -> None:
     for each in list_webhooks(database):
-        state = "on" if each.enabled else "off"
+        state = "on" if each.enabled else f"off: {each.disabled_reason}" if each.disabled_reason else "off"
         if each.enabled and each.failures:
             state = f"failing, {each.failures} times"
         _print(

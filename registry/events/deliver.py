@@ -8,6 +8,7 @@
 The rules:
 * of one endpoint's events the oldest is sent, and no other until the endpoint took it (2xx) or it was given up;
 * an endpoint that does not take one is tried again after `PAUSES`, and meanwhile nothing else is sent to it;
+* an endpoint that takes nothing for some days is switched off, until somebody switches it on again;
 * an event is given up when it is older than its life; the next one's number then shows the receiver the gap;
 * one process at a time delivers to an endpoint: it claims it, renews that before each attempt, and records nothing
   once somebody else has the claim.  The claim of a process that died is over after `CLAIM`.
@@ -32,6 +33,7 @@ from sqlalchemy import CursorResult, delete, exists, or_, select, update
 from sqlalchemy.orm import Session
 
 from registry.events.addresses import Addresses
+from registry.events.endpoints import give_up_endpoint
 from registry.events.event import body
 from registry.events.models import DELIVERED, GIVEN_UP, WAITING, WebhookDeliveryRow, WebhookRow
 from registry.events.sender import Outcome, Sender
@@ -80,6 +82,7 @@ class Deliverer:
         source: the site, as a URI.
         life: for how long an event is tried.
         kept: how long it stays in the list of deliveries.
+        off_days: an endpoint whose attempts fail for so many days, without one success, is switched off; 0: never.
         clock: tells the time, which must not differ between processes by more than half of `CLAIM`.
     """
 
@@ -91,6 +94,7 @@ class Deliverer:
         *,
         life: timedelta = timedelta(hours=24),
         kept: timedelta = timedelta(days=7),
+        off_days: int = 7,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._database = database
@@ -98,6 +102,7 @@ class Deliverer:
         self._source = source
         self._life = life
         self._kept = kept
+        self._off_days = off_days
         self._clock = clock
 
     def deliver_due(self, stop: Event | None = None) -> int:
@@ -220,10 +225,11 @@ class Deliverer:
             row.attempted, row.status, row.error = now, outcome.status, outcome.error
             if outcome.delivered:
                 row.state = DELIVERED
-                endpoint.failures, endpoint.due = 0, None
+                endpoint.failures, endpoint.due, endpoint.failing_since = 0, None, None
             else:
                 endpoint.due = now + PAUSES[min(endpoint.failures, len(PAUSES) - 1)]
                 endpoint.failures += 1
+                self._judge(session, endpoint, now)
             return True
 
         recorded = self._database.transact(work)
@@ -233,6 +239,14 @@ class Deliverer:
             told = f"{outcome.status} {outcome.error}" if outcome.status else outcome.error
             _log.warning("webhook %s did not take number %s: %s", webhook, task.sequence, told)
         return recorded
+
+    def _judge(self, session: Session, endpoint: WebhookRow, now: datetime) -> None:
+        """Switch an endpoint off that has failed for too long; it is enabled, as long as it is ours."""
+        endpoint.failing_since = since = endpoint.failing_since or now
+        if endpoint.enabled and self._off_days and now - since >= timedelta(days=self._off_days):
+            give_up_endpoint(session, endpoint, self._off_days, now)
+            told = "webhook %s is switched off: it took nothing since %s", endpoint.id, since
+            at_end(session, lambda _: lambda: _log.error(*told))
 
     def _release(self, webhook: int, claim: str) -> None:
         freed = (
@@ -263,6 +277,7 @@ def open_deliverer(
         f"https://{settings.hosts[0]}",
         life=timedelta(hours=settings.webhook_life_hours),
         kept=timedelta(days=settings.webhook_kept_days),
+        off_days=settings.webhook_off_days,
         clock=clock,
     )
 

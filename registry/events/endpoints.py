@@ -20,14 +20,14 @@ from sqlalchemy.orm import Session
 
 from registry.events.addresses import Addresses
 from registry.events.event import KINDS, Event, Kind
-from registry.events.models import WAITING, WebhookDeliveryRow, WebhookRow
+from registry.events.models import MAX_ERROR, WAITING, WebhookDeliveryRow, WebhookRow
 from registry.events.outbox import put
 from registry.events.signature import check_secret, new_secret
 from registry.models import TRAIL
 from registry.policies import parse_scope
 from trust.errors import ConflictError, InvalidError, NotFoundError
 from trust.web.audit import Deed
-from trust.web.caller import caller
+from trust.web.caller import SERVICE, Who, caller
 from trust.web.database import Database
 
 #: Endpoints of one place: each is told in the transaction of a push.
@@ -39,7 +39,8 @@ _END, _END_OF_SEQUENCE = 2**31, 2**63
 class Webhook:
     """An endpoint, without its secret; the fields are those of `models.WebhookRow`.
 
-    `waiting` is how many events it is still to be told.
+    `waiting` is how many events it is still to be told; `disabled` and `disabled_reason` are those of a switch that
+    was recorded, since an earlier version recorded none.
     """
 
     id: int
@@ -50,7 +51,10 @@ class Webhook:
     created: datetime
     creator: str
     failures: int
+    failing_since: datetime | None
     due: datetime | None
+    disabled: datetime | None
+    disabled_reason: str | None
     waiting: int
 
 
@@ -151,10 +155,24 @@ def set_enabled(database: Database, number: int, enabled: bool, now: datetime) -
     """
     with database.write() as session:
         row = _found(session, number, lock=True)
-        if row.enabled != enabled:
-            row.enabled = enabled
-            row.failures, row.due = 0, None
-            _record(session, "enable" if enabled else "disable", row, now)
+        if row.enabled == enabled:
+            return
+        row.failures, row.due, row.failing_since = 0, None, None
+        if enabled:
+            row.enabled, row.disabled, row.disabled_reason = True, None, None
+            _record(session, "enable", row, now)
+        else:
+            reason = f"switched off by {caller().actor}"[:MAX_ERROR]
+            row.enabled, row.disabled, row.disabled_reason = False, now, reason
+            _record(session, "disable", row, now)
+
+
+def give_up_endpoint(session: Session, row: WebhookRow, days: int, now: datetime) -> None:
+    """Switch an endpoint off, of the service's own accord, as none of its deliveries arrived for so many days."""
+    reason = f"no delivery arrived for {days} day{'' if days == 1 else 's'}"
+    row.enabled, row.disabled, row.disabled_reason = False, now, reason
+    deed = Deed(action="webhook.disable", name=row.place, detail={"webhook": row.id, "reason": reason})
+    TRAIL.append(session, Who(SERVICE), now, deed)
 
 
 def remove_webhook(database: Database, number: int, now: datetime) -> None:
@@ -276,5 +294,6 @@ def _record(session: Session, done: str, row: WebhookRow, now: datetime, **detai
 def _webhook(row: WebhookRow, waiting: int) -> Webhook:
     kinds = tuple(Kind(kind) for kind in row.kinds.split(","))
     return Webhook(
-        row.id, row.place, row.url, kinds, row.enabled, row.created, row.creator, row.failures, row.due, waiting
-    )
+        row.id, row.place, row.url, kinds, row.enabled, row.created, row.creator, row.failures, row.failing_since,
+        row.due, row.disabled, row.disabled_reason, waiting,
+    )  # fmt: skip

@@ -36,6 +36,8 @@ class WebhookRow(Base):
         sequence: the number of the last event that was written down for it.
         failures: attempts that failed since the last that did not.
         due: before then nothing is attempted; empty: at once.
+        failing_since: when the first of these failed.
+        disabled: since when it is switched off, where that is known; `disabled_reason`: why.
         claim: who is delivering; `claimed`: until when nobody else does.
     """
 
@@ -53,6 +55,9 @@ class WebhookRow(Base):
     sequence: Mapped[int] = mapped_column(BigInteger, default=0)
     failures: Mapped[int] = mapped_column(Integer, default=0)
     due: Mapped[datetime | None] = mapped_column(Moment)
+    failing_since: Mapped[datetime | None] = mapped_column(Moment)
+    disabled: Mapped[datetime | None] = mapped_column(Moment)
+    disabled_reason: Mapped[str | None] = mapped_column(String(MAX_ERROR))
     claim: Mapped[str | None] = mapped_column(ascii_text(32))
     claimed: Mapped[datetime | None] = mapped_column(Moment)
 

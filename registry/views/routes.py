@@ -18,9 +18,16 @@ from typing import Any, cast
 from flask import Flask, Response, g, request
 from werkzeug.routing import BaseConverter
 
-from registry.errors import DigestInvalidError, NameInvalidError, TagInvalidError, UploadUnknownError
+from registry.errors import (
+    DigestInvalidError,
+    MissingChildError,
+    NameInvalidError,
+    TagInvalidError,
+    UploadUnknownError,
+)
 from trust.errors import InvalidError
 from trust.names import Digest, RepositoryName, Tag
+from trust.web.app import errors_response
 
 GATED = "gated"
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -28,8 +35,9 @@ _KEY = "troth.endpoints"
 
 
 def prepare(app: Flask) -> None:
-    """Teach `app` what a repository's name looks like in a rule: `<repository:name>`."""
+    """Teach `app` what a repository's name looks like in a rule, `<repository:name>`, and to tell what is missing."""
     app.url_map.converters["repository"] = _RepositoryConverter
+    app.register_error_handler(MissingChildError, _answer_missing)
     app.extensions[_KEY] = {}
 
 
@@ -114,6 +122,11 @@ def parse_reference(text: str) -> Tag | Digest:
         TagInvalidError: it has none, and is no tag.
     """
     return parse_digest(text) if ":" in text else parse_tag(text)  # a tag never has a colon
+
+
+def _answer_missing(error: MissingChildError) -> Response:
+    """An error for each missing digest (REGISTRY_API §4, R4.4)."""
+    return errors_response(error.status, *((error.code, *entry) for entry in error.entries()))
 
 
 def _parse_upload(text: str) -> str:

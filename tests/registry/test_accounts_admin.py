@@ -21,6 +21,7 @@ from registry.accounts.logins import Logins
 from registry.accounts.models import Permission, RefreshToken
 from registry.accounts.ownership import is_public
 from registry.accounts.policy import Level
+from registry.models import TRAIL
 from trust.errors import ConflictError, InvalidError, NotFoundError, SettingsError, UnauthorizedError
 from trust.names import RepositoryName
 from trust.web.database import Database
@@ -189,6 +190,19 @@ def test_the_commands_do_it_all(
     assert run(database, "grant", "alice", "library/app", "none") == 0
     assert run(database, "user", "password", "alice", "--password-file", str(file)) == 0
     assert can_log_in(database, "alice", "correct horse")
+    assert run(database, "user", "disable", "alice") == 0
+    assert not can_log_in(database, "alice", "correct horse")
+    assert run(database, "user", "list") == 0
+    assert capsys.readouterr().out == "alice\tdisabled\tuser\nboss\tadministrator\n"
+    assert run(database, "user", "enable", "alice") == 0
+    assert can_log_in(database, "alice", "correct horse")
+    with pytest.raises(NotFoundError):
+        run(database, "user", "disable", "nobody")
+    with database.read() as session:
+        changes = [each for each in TRAIL.records(session) if each.action == "user.change"]
+    assert [(each.actor, each.name, each.outcome) for each in changes] == [
+        ("(operator)", "alice", "done"), ("(operator)", "alice", "done"), ("(operator)", "nobody", "refused"),
+    ]  # fmt: skip
     assert run(database, "user", "remove", "alice") == 0
     assert list_users(database) == [Listed("boss", True, ())]
 

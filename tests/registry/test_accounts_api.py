@@ -60,7 +60,7 @@ def organisation(people: People) -> None:
 def test_whoever_says_nothing_is_asked_for_a_login_and_nobody_gets_a_cookie(people: People) -> None:
     answer = people.api("GET", "/me", None)
     assert refused(answer, 401)["code"] == "UNAUTHORIZED"
-    assert answer.headers["WWW-Authenticate"] == 'Basic realm="troth"'
+    assert answer.headers["WWW-Authenticate"] == 'Basic realm="troth", charset="UTF-8"'
     assert "Set-Cookie" not in people.api("GET", "/me", ALICE).headers
     bearer = people.login(ALICE).get_json()["token"]
     headers = {"Authorization": f"Bearer {bearer}"}

@@ -157,7 +157,7 @@ def test_wrong_credentials_are_one_and_the_same_401(world: World, user: str, pas
     response = world.get(user, password, scope="repository:library/app:pull")
     message = refused(response, 401, "UNAUTHORIZED")
     assert message == "the user name or the password is wrong, or the login has ended"
-    assert response.headers["WWW-Authenticate"] == 'Basic realm="troth"'
+    assert response.headers["WWW-Authenticate"] == 'Basic realm="troth", charset="UTF-8"'
 
 
 @pytest.mark.parametrize("header", ["Basic", "Basic !", "Basic YWxpY2U=", "Basic //8=", "Bearer YWxpY2U6eA==", "x"])

@@ -210,7 +210,7 @@ def test_e10_referrers_are_not_listed_while_nothing_can_be_decided(world: World)
 
 
 def test_e11_blobs_are_served_if_a_manifest_that_may_be_served_names_them(world: World) -> None:
-    """E11, R7.2."""
+    """E11, T09, R7.2."""
     app, other = world.push_image(APP, "1"), world.push_image(APP, "2", seed="other")
     stray = world.push_blob(APP, b"named by no manifest")
     world.publish(APP, {"1": app})

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from pushes import digest_of, index_manifest
 from receiver import SECRET, Receiver
+from registry.accounts.policy import Level
 from registry.enforce import Enforcer
 from registry.events import outbox
 from registry.events.addresses import Addresses
@@ -41,7 +42,7 @@ from trust.errors import UnavailableError
 from trust.names import Gun, RepositoryName
 from trust.web.caller import Who
 from trust.web.database import Database
-from world import APP, HOST, World
+from world import APP, HOST, PASSWORD, World
 
 
 @pytest.fixture
@@ -125,6 +126,33 @@ def test_a_deletion_is_told_with_what_went_with_it_and_is_audited(world: World, 
     assert manifest[2]["tags"] == ["2", "3"]
     with world.database.read() as session:
         assert [each.action for each in TRAIL.records(session)][-2:] == ["tag.delete", "manifest.delete"]
+
+
+def test_the_deletion_of_a_repository_is_told_for_each_of_its_manifests_or_not_at_all(
+    world: World, receiver: Receiver
+) -> None:
+    world.add_user("alice", Level.ADMIN)
+    first = world.push_image(APP, "2")
+    world.push_manifest(APP, world.manifests[first], "1")
+    second, other = world.push_image(APP, seed="another"), world.push_image("library/other", "1")
+
+    def remove(query: str = "") -> int:
+        path = f"/api/v1/repositories/{APP}{query}"
+        return world.app.test_client().delete(path, auth=("alice", PASSWORD)).status_code
+
+    world.publish(APP, {"2": first})
+    told(world, receiver)
+    assert remove() == 409
+    assert "troth.delete" not in {kind for kind, *_ in told(world, receiver)}
+    assert remove("?trust=cascade") == 204
+    gone = told(world, receiver)
+    assert len({data.pop("request_id") for _, _, data in gone}) == 1
+    data = {"version": 1, "repository": APP, "actor": "alice"}
+    assert gone == [
+        ("troth.delete", f"{APP}@{first}", data | {"digest": first, "tags": ["1", "2"]}),
+        ("troth.delete", f"{APP}@{second}", data | {"digest": second, "tags": []}),
+    ]
+    assert world.manifest("library/other", other).status_code == 403  # unsigned, and still there
 
 
 def test_a_pull_is_told_when_it_was_served_and_not_when_it_was_looked_at(world: World, receiver: Receiver) -> None:

@@ -6,6 +6,8 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +53,8 @@ def test_a_webhook_is_added_with_a_secret_that_is_shown_once(people: People) -> 
     webhook, secret = answer["webhook"], answer["secret"]
     assert webhook == {
         "id": 1, "place": "alice/", "url": URL, "events": ["push"], "enabled": True, "creator": ALICE, "waiting": 0,
-        "created": "2026-11-24T12:00:00Z", "failures": 0, "next_attempt": None,
+        "created": "2026-11-24T12:00:00Z", "failures": 0, "failing_since": None, "next_attempt": None,
+        "disabled": None,
     }  # fmt: skip
     assert isinstance(secret, str)
     assert done(people.api("GET", "/webhooks/1", ALICE)) == webhook
@@ -124,10 +127,12 @@ def test_a_webhook_is_tested_switched_off_and_on_and_removed(people: People) -> 
         ((event),) = receiver.events()
         assert (event["type"], event["data"]["actor"], event["data"]["webhook"]) == ("troth.test", ADMIN, number)
         assert done(people.api("POST", f"/webhooks/{number}/deliveries", ADMIN, {"sequence": 1})) == {"sequence": 2}
-        assert done(people.api("PATCH", f"/webhooks/{number}", ADMIN, {"enabled": False}))["enabled"] is False
+        off = done(people.api("PATCH", f"/webhooks/{number}", ADMIN, {"enabled": False}))
+        reason = {"reason": "switched off by admin", "time": "2026-11-24T12:00:00Z"}
+        assert (off["enabled"], off["disabled"]) == (False, reason)
         assert status(people.api("POST", f"/webhooks/{number}/deliveries", ADMIN, {})) == 409
         assert deliverer.deliver_due() == 0
-        done(people.api("PATCH", f"/webhooks/{number}", ADMIN, {"enabled": True}))
+        assert done(people.api("PATCH", f"/webhooks/{number}", ADMIN, {"enabled": True}))["disabled"] is None
         assert deliverer.deliver_due() == 1
     listed = done(people.api("GET", f"/webhooks/{number}/deliveries?n=1", ADMIN))["deliveries"]
     assert listed == [
@@ -140,6 +145,47 @@ def test_a_webhook_is_tested_switched_off_and_on_and_removed(people: People) -> 
     assert [each["sequence"] for each in older] == [1]  # type: ignore[attr-defined]
     done(people.api("DELETE", f"/webhooks/{number}", ADMIN))
     assert status(people.api("GET", f"/webhooks/{number}", ADMIN)) == 404
+
+
+def test_what_takes_nothing_for_days_is_switched_off_until_somebody_switches_it_on(
+    people: People, caplog: pytest.LogCaptureFixture
+) -> None:
+    deliverer = open_deliverer(people.settings, people.database, lambda: people.now)
+    with Receiver() as receiver:
+        number = made(people, ALICE, url=URL, place="alice/")  # of this one nothing is sent
+        number = made(people, ADMIN, url=receiver.url, secret=SECRET, place="alice/")
+        path = f"/webhooks/{number}"
+
+        def test(answer: int, **later: float) -> dict[str, object]:
+            people.now += timedelta(**later)
+            receiver.answers = [answer]
+            done(people.api("POST", f"{path}/deliveries", ADMIN, {}))
+            deliverer.deliver_due()
+            return done(people.api("GET", path, ADMIN))
+
+        assert test(500)["failing_since"] == "2026-11-24T12:00:00Z"
+        assert test(204, days=6)["failing_since"] is None  # one success, and it begins anew
+        test(500)
+        assert test(503, days=6, hours=23, minutes=59)["enabled"] is True
+        off = test(503, minutes=2)
+        because = "no delivery arrived for 7 days"
+        assert (off["enabled"], off["disabled"]) == (False, {"reason": because, "time": "2026-12-07T12:01:00Z"})
+        assert f"webhook {number} is switched off: it took nothing since 2026-11-30" in caplog.text
+        assert status(people.api("POST", f"{path}/deliveries", ADMIN, {})) == 409
+        with people.database.read() as session:
+            record = [*TRAIL.records(session)][-1]
+        told = {"webhook": number, "reason": because}
+        assert (record.actor, record.action, record.name) == ("(service)", "webhook.disable", "alice/")
+        assert json.loads(record.detail) == told
+        # Whose place it is switches it on, and it has its days again.
+        on = done(people.api("PATCH", path, ALICE, {"enabled": True}))
+        assert (on["enabled"], on["disabled"], on["failing_since"]) == (True, None, None)
+        assert test(500)["enabled"] is True
+        never = open_deliverer(replace(people.settings, webhook_off_days=0), people.database, lambda: people.now)
+        people.now += timedelta(days=30)
+        done(people.api("POST", f"{path}/deliveries", ADMIN, {}))
+        never.deliver_due()
+        assert done(people.api("GET", path, ADMIN))["enabled"] is True
 
 
 def test_a_place_has_so_many_webhooks_and_no_more(people: People) -> None:
@@ -186,7 +232,8 @@ def test_an_operator_does_it_with_commands(
     assert command("remove", "3") == (0, [])
     _, listed = command("list")
     assert [each[:2] + each[4:] for each in listed] == [
-        ["1", "a/b/", "on", "1 waiting", "by (operator)"], ["2", "(site)", "off", "0 waiting", "by (operator)"],
+        ["1", "a/b/", "on", "1 waiting", "by (operator)"],
+        ["2", "(site)", "off: switched off by (operator)", "0 waiting", "by (operator)"],
     ]  # fmt: skip
     assert status(people.api("GET", "/webhooks/1", ALICE)) == 404  # a namespace that grants do not know
     assert status(people.api("GET", "/webhooks/1", ADMIN)) == 200

@@ -188,7 +188,7 @@ def test_what_a_manifest_needs_must_be_in_its_own_repository(
         put(session, IMAGE, repository=OTHER)
     with pytest.raises(MissingChildError) as caught, database.write() as session:
         put(session, data)
-    assert caught.value.detail == {"missing": sorted(missing)}
+    assert [detail for _, detail in caught.value.entries()] == [{"digest": digest} for digest in sorted(missing)]
     with database.read() as session:
         assert not repositories.exists_repository(session, APP)
 

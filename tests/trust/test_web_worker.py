@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import logging
 import multiprocessing
 import os
@@ -191,3 +192,24 @@ def test_t08_headers_that_trickle_in_are_cut_off_and_a_slow_body_is_not(tmp_path
                 time.sleep(0.2)
                 client.sendall(b"x")
             assert client.makefile("rb").read().endswith(b"10 bytes")
+
+
+def test_what_the_server_itself_refuses_is_told_in_the_envelope(tmp_path: Path) -> None:
+    line = b"GET /%s HTTP/1.1\r\nHost: localhost\r\n%s\r\n"
+    refused = {
+        line % (b"x" * 9000, b""): (414, "Request Line is too large"),
+        line % (b"", b"X: 1\r\n" * 101): (431, "limit request headers fields"),
+        line % (b"", b"X: %s\r\n" % (b"x" * 9000)): (431, "limit request headers fields size"),
+        line % (b"", b"X Y: <b>\r\n"): (400, "Invalid HTTP header name: 'X Y'"),
+        b"\xff\xfe \x00\r\n\r\n": (400, "Invalid"),
+    }
+    with _service(tmp_path / "log") as (_, port):
+        for request, (status, words) in refused.items():
+            with _ask(port, request) as client, client.makefile("rb") as answer:
+                head, _, body = answer.read().partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 %d " % status), request[:40]
+            assert b"Content-Type: application/json" in head
+            assert f"Content-Length: {len(body)}".encode() in head
+            (error,) = json.loads(body)["errors"]
+            assert error["code"] == "UNKNOWN"
+            assert words in error["message"]

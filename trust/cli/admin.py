@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`troth admin`: users, rights, policies and the audit trail of a registry, from anywhere.
+"""`troth admin`: users, rights, policies, jobs, webhooks and the audit trail of a registry, from anywhere.
 
     troth admin user list --site localhost:5000
     export TROTH_SITE=localhost:5000
@@ -8,7 +8,8 @@
     troth admin explain localhost:5000/library/app:1
 
 Each command is one operation of the API (`trust.cli.admintable`), made with docker's own login or with `--username`
-and `--password-stdin`.  A password comes from a prompt, a file or standard input, never from the command line.
+and `--password-stdin`.  A password, or a webhook's secret, comes from a prompt, a file or standard input, never from
+the command line.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from trust.cli.admincommand import Command
 from trust.cli.adminsite import AdminSite, clean
-from trust.cli.admintable import GROUPS, TABLE, Command
+from trust.cli.admintable import GROUPS, TABLE
 from trust.cli.exits import SIGNED, guarded
 from trust.cli.session import Access, add_login_options
 from trust.cli.verifying import table
@@ -44,7 +46,7 @@ _VARIABLE = re.compile(r"\{(\w+)\}")
 
 def add_parser(commands: Commands) -> None:
     """Add `admin` to the commands of `troth`."""
-    admin = commands.add_parser("admin", help="manage a registry's users, rights and policies")
+    admin = commands.add_parser("admin", help="manage a registry: users, rights, policies, jobs, webhooks")
     words = admin.add_subparsers(metavar="COMMAND", required=True)
     groups: dict[str, Commands] = {}
     for command in TABLE:
@@ -100,7 +102,8 @@ def _run(command: Command, options: argparse.Namespace) -> int:
     if options.json:
         _print_json(answer)
     elif command.text:
-        print("\n".join(map(clean, command.text(answer, options))))
+        for line in command.text(answer, options):
+            print(clean(line))
     else:
         _print_rows(command.rows(answer) if command.rows else [])
     return command.status(answer) if command.status else SIGNED

@@ -12,7 +12,6 @@ name, with the registry's own sentence.
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +28,7 @@ from trust.errors import (
     UnauthorizedError,
     UnavailableError,
 )
-from trust.site import Site, read
+from trust.site import Site, basic, read
 
 _ROOT = "/api/v1"
 #: A page of a thousand records.
@@ -59,8 +58,7 @@ class AdminSite:
 
     def __init__(self, host: str, *, ca: Sequence[Path], login: tuple[str, str]) -> None:
         self._site = Site(f"https://{host}", ca=ca)
-        encoded = base64.b64encode(":".join(login).encode()).decode()
-        self._headers = {"Authorization": f"Basic {encoded}", "Accept": "application/json"}
+        self._headers = {"Authorization": basic(login), "Accept": "application/json"}
 
     def call(self, method: str, path: str, body: object = None, query: Mapping[str, object] | None = None) -> Any:
         """Do one operation.

@@ -7,55 +7,13 @@ A new group of operations is a line in `GROUPS` and a list of `Command`s that is
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from trust.cli.admincommand import Command, Rows, columns
+from trust.cli.adminjobs import JOBS
+from trust.cli.adminwebhooks import WEBHOOKS
 from trust.cli.exits import NOT_SIGNED, SIGNED, UNAVAILABLE
 from trust.cli.explanation import lines
-
-Settings = Mapping[str, Any]
-Rows = list[list[Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """One command, and the operation that it is.
-
-    Attributes:
-        words: what is typed behind `troth admin`.
-        help: what it does, in a few words.
-        method: of HTTP.
-        path: below `/api/v1`, with names of arguments in braces; ORG/TEAM is there as `organisation` and `team`.
-        others: the path if the option `--user` names somebody.
-        arguments: names and settings for `ArgumentParser.add_argument`.
-        body: makes what is sent of the arguments.
-        query: makes what stands behind the question mark; what is empty is left out.
-        rows: what is printed of the answer, in columns, the headings first.
-        text: the same as lines.
-        pages: the member of the answer that is a list and goes on in the next page; nothing: there are no pages.
-        status: the exit status that an answer means; None: 0.
-        new_password: whether a password belongs into the body.
-        by_password: whether an access token, or docker's login, will not do.
-        of_image: whether its argument `image` says which registry is asked.
-    """
-
-    words: str
-    help: str
-    method: str
-    path: str
-    arguments: tuple[tuple[str, Settings], ...] = ()
-    others: str = ""
-    body: Callable[[Namespace], dict[str, Any]] | None = None
-    query: Callable[[Namespace], dict[str, Any]] | None = None
-    rows: Callable[[Any], Rows] | None = None
-    text: Callable[[Any, Namespace], list[str]] | None = None
-    pages: str = ""
-    status: Callable[[Any], int] | None = None
-    new_password: bool = False
-    by_password: bool = False
-    of_image: bool = False
-
 
 #: The first words, and what they are about.
 GROUPS = {
@@ -67,6 +25,8 @@ GROUPS = {
     "repo": "repositories",
     "token": "access tokens, with which machines log in",
     "policy": "what is demanded of signatures",
+    "job": "what the registry does by itself, at set times",
+    "webhook": "who is told by HTTP of pushes, pulls, deletions and trust",
 }
 
 _NAME = ("name", {"metavar": "NAME"})
@@ -96,16 +56,6 @@ def _users(entries: list[Any]) -> Rows:
 def _teams(answer: Any) -> Rows:
     rows = [[each["name"], " ".join(each["members"]), _grants(each)] for each in answer["teams"]]
     return [["TEAM", "MEMBERS", "GRANTS"], *rows]
-
-
-def _columns(member: str, **columns: str) -> Callable[[Any], Rows]:
-    """A table of the objects in a list: headings, and the members that stand below them."""
-
-    def rows(answer: Any) -> Rows:
-        headings: Rows = [[heading.replace("_", " ") for heading in columns]]
-        return headings + [[each[name] for name in columns.values()] for each in answer[member]]
-
-    return rows
 
 
 def _change(words: str, help: str, **body: bool) -> Command:
@@ -156,7 +106,7 @@ _ORGANISATIONS = [
     Command("team leave", "take a user out of it", "DELETE",
             "/organisations/{organisation}/teams/{team}/members/{user}", (_TEAM, _USER)),
     Command("namespace list", "the namespaces that have an owner", "GET", "/namespaces",
-            rows=_columns("namespaces", NAMESPACE="name", KIND="kind", OWNER="owner")),
+            rows=columns("namespaces", NAMESPACE="name", KIND="kind", OWNER="owner")),
     Command("namespace assign", "give a namespace to a user or an organisation", "PUT", "/namespaces/{name}",
             (_NAME, ("owner", {"metavar": "OWNER"})), body=lambda given: {"owner": given.owner}),
     Command("namespace release", "give it back to the administrators", "DELETE", "/namespaces/{name}", (_NAME,)),
@@ -165,7 +115,7 @@ _ORGANISATIONS = [
 _RIGHTS = [
     Command("grant list", "what was granted in just this place", "GET", "/grants", (_PLACE,),
             query=lambda given: {"place": given.place},
-            rows=_columns("grants", KIND="kind", NAME="name", LEVEL="level")),
+            rows=columns("grants", KIND="kind", NAME="name", LEVEL="level")),
     Command(
         "grant set", "set the level of a user or a team in a place", "PUT", "/grants",
         (("name", {"metavar": "USER|ORG/TEAM"}), _PLACE, ("level", {"choices": [*_LEVELS, "none"]})),
@@ -176,7 +126,7 @@ _RIGHTS = [
             (_REPOSITORY, ("visibility", {"choices": ["public", "private"]})),
             body=lambda given: {"visibility": given.visibility}),
     Command("repo list", "the repositories that one may pull from", "GET", "/repositories", pages="repositories",
-            rows=_columns("repositories", REPOSITORY="name", VISIBILITY="visibility", LEVEL="level")),
+            rows=columns("repositories", REPOSITORY="name", VISIBILITY="visibility", LEVEL="level")),
     Command(
         "repo tags", "a repository's tags, and who signed what they stand for", "GET", "/tags", (_REPOSITORY,),
         query=lambda given: {"repository": given.repository}, pages="tags",
@@ -196,7 +146,7 @@ _TOKENS = [
     Command(
         "token list", "one's access tokens, or a user's", "GET", "/tokens", others="/users/{user}/tokens",
         arguments=(_OF_USER,),
-        rows=_columns("tokens", NUMBER="id", SCOPE="scope", EXPIRES="expires", LAST_USED="last_used",
+        rows=columns("tokens", NUMBER="id", SCOPE="scope", EXPIRES="expires", LAST_USED="last_used",
                       DESCRIPTION="description"),
     ),
     Command(
@@ -281,12 +231,9 @@ _AUDIT = [
             ("--since", {"metavar": "TIME", "help": "from this day or moment on: 2026-11-24, 2026-11-24T08:00:00Z"}),
         ),
         query=lambda given: {"name": given.name, "since": given.since}, pages="records",
-        rows=_columns("records", NUMBER="seq", TIME="time", WHO="actor", WHAT="action", OUTCOME="outcome",
+        rows=columns("records", NUMBER="seq", TIME="time", WHO="actor", WHAT="action", OUTCOME="outcome",
                       NAME="name", DETAIL="detail"),
     ),
 ]  # fmt: skip
 
-TABLE = (
-    *_USERS, *_ORGANISATIONS, *_RIGHTS, *_TOKENS, *_POLICIES, *_AUDIT,
-    # Further groups (`job`, `webhook`) go here.
-)  # fmt: skip
+TABLE = (*_USERS, *_ORGANISATIONS, *_RIGHTS, *_TOKENS, *_POLICIES, *_AUDIT, *JOBS, *WEBHOOKS)

@@ -77,7 +77,7 @@ def create_base_app(name: str, *, not_found: type[TrustError] = NotFoundError) -
         if error.code in (301, 308):
             return Response(status=error.code, headers=dict(error.get_headers(request.environ)))
         code = {405: "UNSUPPORTED", 413: "SIZE_INVALID", 416: "RANGE_INVALID"}.get(error.code or 500, "UNKNOWN")
-        response = _envelope(error.code or 500, code, error.description or "request refused", None)
+        response = errors_response(error.code or 500, (code, error.description or "request refused", None))
         if error.code == 405 and error.get_response().headers.get("Allow"):
             response.headers["Allow"] = error.get_response().headers["Allow"]
         return response
@@ -86,7 +86,7 @@ def create_base_app(name: str, *, not_found: type[TrustError] = NotFoundError) -
     def _unforeseen(error: Exception) -> Response:
         _log.error("%s failed, id=%s", name, _facts().request_id, exc_info=error)
         message = f"an internal error occurred; it is logged as {_facts().request_id}"
-        return _envelope(500, "UNKNOWN", message, None)
+        return errors_response(500, ("UNKNOWN", message, None))
 
     return app
 
@@ -116,7 +116,7 @@ def log_answer(method: str, path: str, status: int, seconds: float, *, client: s
 
 def error_response(error: TrustError) -> Response:
     """The error envelope of `error`, with its challenge if it has one."""
-    response = _envelope(error.status, error.code, error.message, error.detail)
+    response = errors_response(error.status, (error.code, error.message, error.detail))
     if isinstance(error, UnauthorizedError) and error.challenge:
         response.headers["WWW-Authenticate"] = error.challenge
     if error.status in _RETRY_AFTER:
@@ -124,13 +124,18 @@ def error_response(error: TrustError) -> Response:
     return response
 
 
-def _envelope(status: int, code: str, message: str, detail: object) -> Response:
-    entry: dict[str, object] = {"code": code, "message": message}
-    if detail is not None:
-        entry["detail"] = detail
+def errors_response(status: int, *errors: tuple[str, str, object]) -> Response:
+    """The error envelope of code, message and detail, or nothing for detail, of one error or several."""
+    return Response(envelope(*errors), status=status, content_type=JSON_TYPE)
+
+
+def envelope(*errors: tuple[str, str, object]) -> str:
+    """The text of an error envelope; see `errors_response`."""
+    entries: list[dict[str, object]] = []
+    for code, message, detail in errors:
+        entries.append({"code": code, "message": message} | ({} if detail is None else {"detail": detail}))
     # Compact and newline-terminated, as the Go programs write it.
-    body = json.dumps({"errors": [entry]}, separators=(",", ":"), ensure_ascii=False) + "\n"
-    return Response(body, status=status, content_type=JSON_TYPE)
+    return json.dumps({"errors": entries}, separators=(",", ":"), ensure_ascii=False) + "\n"
 
 
 def _facts() -> tracing.Facts:

@@ -9,6 +9,12 @@ with them, that is every request.  Here a thread of its own waits; beyond a limi
 And gunicorn waits for a handshake, for headers and for bodies without end: as many clients as there are threads, who
 each begin to say something and stop, would silence a service.  Here the headers must be there in `HEADERS_SECONDS`,
 and a body, in either direction, may pause for `IDLE_SECONDS`.
+
+And gunicorn hands each request of a connection from thread to thread, which costs as much as all that it does with a
+small one.  Here the thread stays with its connection for `STAY_SECONDS`, unless somebody waits for a thread.
+
+What gunicorn refuses by itself, since it is no HTTP or beyond the limits of a head, it would refuse in HTML: here it
+is the envelope that clients read.
 """
 
 from __future__ import annotations
@@ -20,9 +26,11 @@ import threading
 from concurrent.futures import Future
 from typing import Any
 
+from gunicorn import util
 from gunicorn.workers.gthread import ThreadWorker
 
 from trust.deadline import Limit
+from trust.web.app import JSON_TYPE, envelope
 from trust.web.verbosity import listen_in_worker
 
 #: From the first byte of a connection, or of a further request on it, to the last of the headers.
@@ -33,6 +41,16 @@ STAY_SECONDS = 0.005
 IDLE_SECONDS = 120.0
 
 _LIMIT = 64  # connections that a worker says good-bye to at a time
+
+
+def _write_error(client: Any, status: int, reason: str, message: str) -> None:
+    """In the place of gunicorn's function of this name."""
+    body = envelope(("UNKNOWN", message or reason, None)).encode()
+    head = f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Type: {JSON_TYPE}\r\n"
+    util.write_nonblock(client, f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+
+
+util.write_error = _write_error
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types

@@ -53,7 +53,8 @@ def create_api(
         explain_to_bearer: see `trusting.declare`.
         wings: each declares operations of its own (`registry.operations`).
     """
-    api = Api(database, Logins(database, service), clock, f'Basic realm="{service}"')
+    logins = Logins(database, service)
+    api = Api(database, logins, clock, logins.challenge)
     users.declare(api)
     organisations.declare(api)
     repositories.declare(api, sites, policies, enforcer)

@@ -24,6 +24,8 @@ from registry.accounts.ownership import (
 from registry.accounts.policy import Level, Place, level_in
 from registry.accounts.rights import level_at, levels_of, list_readable
 from registry.enforce import Enforcer
+from registry.events import outbox
+from registry.events.event import MAX_TAGS, Kind, of_request
 from registry.operations import Answer, ref
 from registry.policies import Policies
 from registry.repositories import empty_repository, exists_repository
@@ -103,7 +105,14 @@ def declare(api: Api, sites: Sites, policies: Policies, enforcer: Enforcer) -> N
             if not exists_repository(session, name):
                 raise NotFoundError("there is no such repository")
             keep = policies.of(session, name).is_immutable
-            empty_repository(session, name, actor=call.account.name, now=call.now, keep=keep)
+            gone = empty_repository(session, name, actor=call.account.name, now=call.now, keep=keep)
+            outbox.tell(
+                session,
+                *(
+                    of_request(Kind.DELETE, name, call.now, digest=digest, tags=tags[:MAX_TAGS])
+                    for digest, tags in gone
+                ),
+            )
         return 204, None
 
     @api.operation(

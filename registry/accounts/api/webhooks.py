@@ -8,7 +8,6 @@ all, and the site's own.  To anybody else they are not there.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from datetime import datetime
 
 from registry.accounts.api.operations import Call, denied
@@ -53,7 +52,12 @@ _SCHEMAS: Mapping[str, Schema] = {
         creator={"type": "string"},
         waiting={"type": "integer", "description": "events that it is still to be told"},
         failures={"type": "integer", "description": "attempts that failed since one did not"},
+        failing_since=_MAYBE,
         next_attempt=_MAYBE,
+        disabled={
+            **object_schema(reason={"type": "string"}, time=_MOMENT), "type": ["object", "null"],
+            "description": "since when it is switched off, and why; null: it is on, or that is not known",
+        },
     ),
     "Webhooks": object_schema(webhooks={"type": "array", "items": ref("Webhook")}),
     "NewWebhook": object_schema(
@@ -202,10 +206,13 @@ def _level(call: Call, place: str) -> Level | None:
 
 
 def _webhook(webhook: Webhook) -> dict[str, object]:
-    told = asdict(webhook) | {"created": _time(webhook.created), "next_attempt": _maybe(webhook.due)}
-    told["events"] = list(told.pop("kinds"))
-    del told["due"]
-    return told
+    return {
+        "id": webhook.id, "place": webhook.place, "url": webhook.url, "events": list(webhook.kinds),
+        "enabled": webhook.enabled, "created": _time(webhook.created), "creator": webhook.creator,
+        "waiting": webhook.waiting, "failures": webhook.failures, "failing_since": _maybe(webhook.failing_since),
+        "next_attempt": _maybe(webhook.due),
+        "disabled": webhook.disabled and {"reason": webhook.disabled_reason, "time": _time(webhook.disabled)},
+    }  # fmt: skip
 
 
 def _number(call: Call, name: str, greatest: int) -> int:
