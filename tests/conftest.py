@@ -23,9 +23,16 @@ import pytest
 
 from databases import MARIADB, database_url, mariadb_server, postgres, postgresql_server
 from softhsm import UTIL, softhsm
+from templates import migrations_are_known
 from trust.web.logs import JsonFormatter, TextFormatter
 
-__all__ = ["database_url", "mariadb_server", "postgresql_server", "softhsm"]  # fixtures for all tests
+__all__ = [
+    "database_url",
+    "mariadb_server",
+    "postgresql_server",
+    "softhsm",
+    "migrations_are_known",
+]  # fixtures for all tests
 
 hypothesis.settings.register_profile("ci", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("ci")

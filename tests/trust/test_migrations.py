@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import hashlib
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Barrier
@@ -29,6 +30,7 @@ import signer.migrations
 import signer.models
 from registry.base import Base
 from server.store import Store
+from templates import migrate, migrate_or_repeat
 from trust.errors import SettingsError, UnavailableError
 from trust.names import ROOT, TIMESTAMP, Gun
 from trust.web.database import Database
@@ -86,6 +88,11 @@ GO_TABLES = (
 def newest(migrations: ModuleType) -> str:
     """The last revision that the files tell of."""
     return max(path.stem for path in Path(migrations.__path__[0]).glob("r[0-9]*.py")).removeprefix("r")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def migrations_are_known() -> None:
+    """Here they are run, each time."""
 
 
 @pytest.fixture(params=SERVICES)
@@ -154,6 +161,20 @@ def test_replicas_that_start_at_once_do_not_break_each_other(database: Database,
     with ThreadPoolExecutor(barrier.parties) as pool:
         list(pool.map(start, range(barrier.parties)))
     assert differences(database, Base.metadata) == []
+
+
+def test_the_tables_that_other_tests_begin_with_are_the_migrated_ones(
+    service: tuple[ModuleType, MetaData], tmp_path: Path
+) -> None:
+    dumps = []
+    for way in (migrate, migrate_or_repeat, migrate_or_repeat):
+        with closing(sqlite3.connect(tmp_path / f"{len(dumps)}.db")) as file:
+            database = Database(f"sqlite:///{tmp_path}/{len(dumps)}.db")
+            way(database, service[0], version_table(service[0]))
+            database.dispose()
+            dumps.append(sorted(file.iterdump()))  # of several indexes either may be the first
+    assert len(dumps[0]) > 5
+    assert dumps[0] == dumps[1] == dumps[2]
 
 
 def test_many_may_open_a_new_sqlite_file_at_once(tmp_path: Path) -> None:
