@@ -15,9 +15,11 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections.abc import Callable
 
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing import Rule
 
 from trust.errors import NotFoundError, TrustError, UnauthorizedError
 from trust.web import metrics, tracing
@@ -32,6 +34,16 @@ UNMATCHED = "unmatched"
 _RETRY_AFTER = {429: "60", 503: "5"}
 
 
+class _Rule(Rule):
+    """A rule that is matched and never made an URL of: compiling functions for that is half of an app's start."""
+
+    def _compile_builder(self, append_unknown: bool = True) -> Callable[..., tuple[str, str]]:
+        def build(*_arguments: object, **_values: object) -> tuple[str, str]:
+            raise NotImplementedError("a service makes no URLs of its rules")
+
+        return build
+
+
 def create_base_app(name: str, *, not_found: type[TrustError] = NotFoundError) -> Flask:
     """Make a Flask app without routes that speaks the error envelope.
 
@@ -41,6 +53,7 @@ def create_base_app(name: str, *, not_found: type[TrustError] = NotFoundError) -
     """
     # No static folder: a service serves its protocol and nothing from disk by accident.
     app = Flask(name, static_folder=None)
+    app.url_rule_class = _Rule
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = False
 
