@@ -29,9 +29,9 @@ from trust.web.logs import JsonFormatter, TextFormatter
 __all__ = [
     "database_url",
     "mariadb_server",
+    "migrations_are_known",
     "postgresql_server",
     "softhsm",
-    "migrations_are_known",
 ]  # fixtures for all tests
 
 hypothesis.settings.register_profile("ci", derandomize=True, deadline=None, database=None)

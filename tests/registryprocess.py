@@ -15,13 +15,12 @@ import os
 import signal
 import socket
 import ssl
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import warm
 from flows.stack import descendants
 from pushes import Headers, digest_of
 
@@ -50,14 +49,13 @@ class Process:
             "WORKERS": "1",
         }
         self._settings: dict[str, str | None] = {**defaults, **settings}
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: warm.Started | None = None
 
     def start(self) -> None:
         """Start it and wait until it answers."""
         environ = os.environ | {f"TROTH_REGISTRY_{name}": value for name, value in self._settings.items() if value}
-        command = [sys.executable, "-c", "import sys; from registry.app import main; sys.exit(main())"]
         with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(command, env=environ, stdout=log, stderr=log, start_new_session=True)
+            self._process = warm.start("registry.app", env=environ, stdout=log, stderr=log)
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             assert self._process.poll() is None, self.log()

@@ -26,6 +26,7 @@ from typing import Self
 
 from tuf.api.metadata import Snapshot, Timestamp
 
+import warm
 from signer.settings import Settings
 from trust.ca import Authority, Pair, new_authority
 from trust.metadata import describe, draft
@@ -124,7 +125,7 @@ class SignerProcess:
         self.log = folder / "signer.log"
         self._plain = plain
         self._environment: dict[str, str] = {}
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | warm.Started | None = None
         self._stores: list[RemoteKeyStore] = []
 
     @property
@@ -160,19 +161,17 @@ class SignerProcess:
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run `troth-signer` with `arguments` and wait for its end."""
-        command = [sys.executable, "-m", "signer.app", *arguments]
-        return subprocess.run(
-            command, env=_environment() | environment, capture_output=True, text=True, timeout=30, check=False
-        )
+        return warm.run("signer.app", *arguments, env=_environment() | environment)
 
     def start(self) -> None:
         """Start the process and wait until it listens."""
-        program = ["-c", _PLAIN] if self._plain else ["-m", "signer.app", "--config"]
-        command = [sys.executable, *program, str(self.config)]
+        environment = _environment() | self._environment
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                command, env=_environment() | self._environment, stderr=log, start_new_session=True
-            )
+            if self._plain:
+                command = [sys.executable, "-c", _PLAIN, str(self.config)]
+                self._process = subprocess.Popen(command, env=environment, stderr=log, start_new_session=True)
+            else:
+                self._process = warm.start("signer.app", "--config", self.config, env=environment, stderr=log)
         deadline = time.monotonic() + 30
         while not self._listens():
             assert self._process.poll() is None, self.log.read_text()
