@@ -14,6 +14,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+import warm
 from flows.engine import PATH
 from flows.stack import Stack
 
@@ -70,6 +71,10 @@ class Client:
     def _command(self, arguments: tuple[str | Path, ...]) -> list[str | Path]:
         return [self.program, *self._options, *arguments]
 
+    def status(self, *arguments: str | Path) -> int:
+        """Run a command, and return its exit status."""
+        return self._run(arguments, "")[0]
+
     def _run(self, arguments: tuple[str | Path, ...], text: str) -> tuple[int, str]:
         done = subprocess.run(
             self._command(arguments),
@@ -81,6 +86,19 @@ class Client:
             text=True,
             timeout=120,
             check=False,
+        )
+        return done.returncode, done.stdout
+
+
+class Troth(Client):
+    """Our `troth`, by the user of another client: with the same home and environment, and what is added."""
+
+    def __init__(self, home: Path, environment: Mapping[str, str]) -> None:
+        super().__init__("troth", home, environment=environment)
+
+    def _run(self, arguments: tuple[str | Path, ...], text: str) -> tuple[int, str]:
+        done = warm.run(
+            "trust.cli.main", *arguments, env=self.environment, cwd=self.home, text=text, together=True
         )
         return done.returncode, done.stdout
 

@@ -14,12 +14,11 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.clients import DOCKERS, Client, Docker
+from flows.clients import DOCKERS, Docker, Troth
 from flows.clienttable import Story, Table
 from flows.engine import Engine
 from flows.images import write_image
 from flows.sites import CONSUMER, DELEGATE, Site
-from flows.stack import TROTH
 
 REFUSED = re.compile("denied|unauthorized|authentication required|not authorized")
 SIGNER_REMOVE = (
@@ -260,9 +259,9 @@ def make_key(path: Path) -> None:
     subprocess.run(public, check=True, capture_output=True)
 
 
-def troth_of(docker: Docker, cast: Cast) -> Client:
+def troth_of(docker: Docker, cast: Cast) -> Troth:
     """`troth` of the same user as `docker`."""
     folder = docker.home / ".docker/tls" / cast.registry
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "ca.crt").write_bytes(cast.authority.read_bytes())
-    return Client(str(TROTH), docker.home, environment=docker.environment)
+    return Troth(docker.home, docker.environment)

@@ -15,13 +15,12 @@ from pathlib import Path
 from uuid import uuid4
 
 import trust
-from flows.clients import PASSPHRASE, Client
+from flows.clients import PASSPHRASE, Troth
 from flows.clienttable import Flow, Story, Table
 from flows.images import write_index
 from flows.registryclient import LackingError, RegistryClient, Stored, stored
 from flows.registryclients import Skopeo
 from flows.sites import CONSUMER, Site
-from flows.stack import TROTH
 from registry.accounts.admin import grant
 from registry.accounts.policy import Level
 from registry.policies import Mode, Namespace, Policies, Policy
@@ -229,4 +228,4 @@ def sign_with_troth(site: Site, home: Path, *images: str) -> None:
     passphrases = {f"DOCKER_CONTENT_TRUST_{kind}_PASSPHRASE": PASSPHRASE for kind in ("ROOT", "REPOSITORY")}
     user, password = site.credentials("admin")
     options = ("--tlscacert", site.stack.ca, "--username", user, "--password-stdin", "--signer", "alice")
-    Client(str(TROTH), home, environment=passphrases)("sign", *options, *images, text=password)
+    Troth(home, passphrases)("sign", *options, *images, text=password)

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
-from flows.clients import Client, Docker
-from flows.stack import TROTH, Stack
+from flows.clients import Docker, Troth
+from flows.stack import Stack
 
 pytestmark = pytest.mark.client("docker.io")
 
@@ -22,7 +22,7 @@ def test_who_has_logged_in_with_docker_manages_the_registry(
     authorities = docker.home / ".docker/tls" / stack.registry
     authorities.mkdir(parents=True)
     (authorities / "ca.crt").write_bytes(stack.ca.read_bytes())
-    troth = Client(str(TROTH), docker.home, environment=docker.environment | {"TROTH_SITE": stack.registry})
+    troth = Troth(docker.home, docker.environment | {"TROTH_SITE": stack.registry})
     assert "identitytoken" in (docker.home / ".docker/config.json").read_text()  # docker keeps no password here
 
     name = f"user{secrets.token_hex(4)}"

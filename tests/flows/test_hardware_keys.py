@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.clients import Client, Docker, notary
-from flows.stack import TROTH, Stack
+from flows.clients import Docker, Troth, notary
+from flows.stack import Stack
 from softhsm import CONFIGURATION, PIN, SoftHsm
 
 pytestmark = pytest.mark.client("docker.io", "notary", "softhsm2")
@@ -31,7 +31,7 @@ def test_docker_and_notary_believe_what_a_token_has_signed_and_a_root_that_moved
     authorities.mkdir(parents=True)
     (authorities / "ca.crt").write_bytes(stack.ca.read_bytes())
     environment = docker.environment | {CONFIGURATION: str(softhsm.configuration)}
-    troth = Client(str(TROTH), docker.home, environment=environment)
+    troth = Troth(docker.home, environment)
 
     def attach(label: str, name: str, *options: str) -> str:
         said = troth("key", "attach", "--make", token.uri(label), name, *options)

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
-from flows.clients import PASSPHRASE, Client, Docker, notary
-from flows.stack import TROTH, Stack
+from flows.clients import PASSPHRASE, Client, Docker, Troth, notary
+from flows.stack import Stack
 
 pytestmark = pytest.mark.client("docker.io")
 
@@ -24,13 +24,13 @@ def name(stack: Stack, request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def troth(docker: Docker, stack: Stack) -> Client:
+def troth(docker: Docker, stack: Stack) -> Troth:
     """`troth` of the same user as `docker`, who is logged in."""
     docker("login", stack.registry, "--username", "admin", "--password-stdin", text=stack.password)
     authorities = docker.home / ".docker/tls" / stack.registry
     authorities.mkdir(parents=True)
     (authorities / "ca.crt").write_bytes(stack.ca.read_bytes())
-    return Client(str(TROTH), docker.home, environment=docker.environment)
+    return Troth(docker.home, docker.environment)
 
 
 def push(docker: Docker, make_image: MakeImage, image: str, seed: str) -> str:
@@ -42,7 +42,7 @@ def push(docker: Docker, make_image: MakeImage, image: str, seed: str) -> str:
     return pushed[1]
 
 
-def test_an_exported_key_is_imported_by_every_client(docker: Docker, troth: Client, stack: Stack) -> None:
+def test_an_exported_key_is_imported_by_every_client(docker: Docker, troth: Troth, stack: Stack) -> None:
     troth("key", "generate", "carol")
     (held,) = json.loads(troth("key", "list", "--json"))
     troth("key", "export", held["id"][:12], "--output", "carol.pem")
@@ -61,7 +61,7 @@ def test_an_exported_key_is_imported_by_every_client(docker: Docker, troth: Clie
     assert held["id"] in troth("key", "list")
 
 
-def test_after_every_rotation_docker_goes_on(docker: Docker, troth: Client, make_image: MakeImage, name: str) -> None:
+def test_after_every_rotation_docker_goes_on(docker: Docker, troth: Troth, make_image: MakeImage, name: str) -> None:
     push(docker, make_image, f"{name}:1", "rotated")
     troth("sign", "--no-signer", f"{name}:1")
     docker.trusting("pull", f"{name}:1")
@@ -75,7 +75,7 @@ def test_after_every_rotation_docker_goes_on(docker: Docker, troth: Client, make
 
 @pytest.mark.client("notary")
 def test_notary_goes_on_with_what_troth_began(
-    docker: Docker, troth: Client, make_image: MakeImage, name: str, stack: Stack
+    docker: Docker, troth: Troth, make_image: MakeImage, name: str, stack: Stack
 ) -> None:
     digest = push(docker, make_image, f"{name}:1", "notary's")
     troth("sign", "--no-signer", f"{name}:1")

@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from collections.abc import Callable
 
 import pytest
 
-from flows.clients import Client, Docker
-from flows.stack import TROTH, Stack
+from flows.clients import Docker, Troth
+from flows.stack import Stack
 
 pytestmark = pytest.mark.client("docker.io")
 
@@ -25,13 +24,13 @@ def name(stack: Stack, request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def troth(docker: Docker, stack: Stack) -> Client:
+def troth(docker: Docker, stack: Stack) -> Troth:
     """`troth` of the same user as `docker`, who is logged in."""
     docker("login", stack.registry, "--username", "admin", "--password-stdin", text=stack.password)
     authorities = docker.home / ".docker/tls" / stack.registry
     authorities.mkdir(parents=True)
     (authorities / "ca.crt").write_bytes(stack.ca.read_bytes())
-    return Client(str(TROTH), docker.home, environment=docker.environment)
+    return Troth(docker.home, docker.environment)
 
 
 def push(docker: Docker, make_image: MakeImage, image: str, seed: str) -> str:
@@ -43,19 +42,12 @@ def push(docker: Docker, make_image: MakeImage, image: str, seed: str) -> str:
     return pushed[1]
 
 
-def status(client: Client, *arguments: str) -> int:
-    """The exit status of a command."""
-    return subprocess.run(
-        [client.program, *arguments], env=client.environment, cwd=client.home, capture_output=True, check=False
-    ).returncode
-
-
 def test_docker_goes_on_with_what_troth_began(
-    docker: Docker, troth: Client, make_image: MakeImage, name: str
+    docker: Docker, troth: Troth, make_image: MakeImage, name: str
 ) -> None:
     first = push(docker, make_image, f"{name}:1", "first")
     second = push(docker, make_image, f"{name}:2", "second")
-    assert status(troth, "verify", f"{name}:1") == 1
+    assert troth.status("verify", f"{name}:1") == 1
     said = troth("sign", "--signer", "alice", f"{name}:1", f"{name}:2")
     assert f"Successfully signed {name}:1 {first}" in said
     assert troth("verify", f"{name}:1").strip() == first
@@ -76,11 +68,11 @@ def test_docker_goes_on_with_what_troth_began(
     assert [key["ID"] for key in inspected[0]["Signers"][0]["Keys"]] == facts["signers"]["alice"]
 
     assert f"Successfully deleted signature for {name}:3" in docker("trust", "revoke", f"{name}:3")
-    assert status(troth, "verify", f"{name}:3") == 1
+    assert troth.status("verify", f"{name}:3") == 1
 
 
 def test_troth_goes_on_with_what_docker_began(
-    docker: Docker, troth: Client, make_image: MakeImage, name: str
+    docker: Docker, troth: Troth, make_image: MakeImage, name: str
 ) -> None:
     docker("trust", "key", "generate", "alice")
     docker("trust", "signer", "add", "--key", docker.home / "alice.pub", "alice", name)
@@ -95,7 +87,7 @@ def test_troth_goes_on_with_what_docker_began(
     assert "No valid trust data for 1" in troth.refused("revoke", f"{name}:1")
 
 
-def test_signers_come_and_really_go(docker: Docker, troth: Client, make_image: MakeImage, name: str) -> None:
+def test_signers_come_and_really_go(docker: Docker, troth: Troth, make_image: MakeImage, name: str) -> None:
     digest = push(docker, make_image, f"{name}:1", "signers")
     for signer in ("alice", "bob"):
         troth("key", "generate", signer)
@@ -111,7 +103,7 @@ def test_signers_come_and_really_go(docker: Docker, troth: Client, make_image: M
 
 
 def test_status_tells_how_long_a_collection_lives(
-    docker: Docker, troth: Client, make_image: MakeImage, name: str
+    docker: Docker, troth: Troth, make_image: MakeImage, name: str
 ) -> None:
     push(docker, make_image, f"{name}:1", "status")
     troth("sign", "--signer", "alice", f"{name}:1")
