@@ -41,8 +41,7 @@ bench: $(VENV)/.test clients ## Measure beside the Go peers, and write docs/refe
 lint: $(VENV)/.lint ## Check style, format and types
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
-	@$(BIN)/mypy
-	@MYPYPATH=tests:. $(BIN)/mypy --explicit-package-bases tests
+	@$(BIN)/mypy --num-workers=auto
 
 .PHONY: fix
 fix: $(VENV)/.lint ## Mend what style and format checks can mend

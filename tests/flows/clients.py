@@ -97,9 +97,7 @@ class Troth(Client):
         super().__init__("troth", home, environment=environment)
 
     def _run(self, arguments: tuple[str | Path, ...], text: str) -> tuple[int, str]:
-        done = warm.run(
-            "trust.cli.main", *arguments, env=self.environment, cwd=self.home, text=text, together=True
-        )
+        done = warm.run("trust.cli.main", *arguments, env=self.environment, cwd=self.home, text=text, together=True)
         return done.returncode, done.stdout
 
 

@@ -42,9 +42,7 @@ def push(docker: Docker, make_image: MakeImage, image: str, seed: str) -> str:
     return pushed[1]
 
 
-def test_docker_goes_on_with_what_troth_began(
-    docker: Docker, troth: Troth, make_image: MakeImage, name: str
-) -> None:
+def test_docker_goes_on_with_what_troth_began(docker: Docker, troth: Troth, make_image: MakeImage, name: str) -> None:
     first = push(docker, make_image, f"{name}:1", "first")
     second = push(docker, make_image, f"{name}:2", "second")
     assert troth.status("verify", f"{name}:1") == 1
@@ -71,9 +69,7 @@ def test_docker_goes_on_with_what_troth_began(
     assert troth.status("verify", f"{name}:3") == 1
 
 
-def test_troth_goes_on_with_what_docker_began(
-    docker: Docker, troth: Troth, make_image: MakeImage, name: str
-) -> None:
+def test_troth_goes_on_with_what_docker_began(docker: Docker, troth: Troth, make_image: MakeImage, name: str) -> None:
     docker("trust", "key", "generate", "alice")
     docker("trust", "signer", "add", "--key", docker.home / "alice.pub", "alice", name)
     digest = push(docker, make_image, f"{name}:1", "docker's")

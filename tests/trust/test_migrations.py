@@ -166,7 +166,7 @@ def test_replicas_that_start_at_once_do_not_break_each_other(database: Database,
 def test_the_tables_that_other_tests_begin_with_are_the_migrated_ones(
     service: tuple[ModuleType, MetaData], tmp_path: Path
 ) -> None:
-    dumps = []
+    dumps: list[list[str]] = []
     for way in (migrate, migrate_or_repeat, migrate_or_repeat):
         with closing(sqlite3.connect(tmp_path / f"{len(dumps)}.db")) as file:
             database = Database(f"sqlite:///{tmp_path}/{len(dumps)}.db")
