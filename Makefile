@@ -25,7 +25,8 @@ up: $(VENV)/.services ## Run signer, notary server and registry until Ctrl-C, wi
 
 .PHONY: test
 test: $(VENV)/.test clients ## Run all tests, a file a process; ARGS="-k name" chooses some
-	@exec $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder $(ARGS)
+	@# Bytecode is kept, whatever the caller's environment says: hundreds of programs of ours are started.
+	@PYTHONDONTWRITEBYTECODE= exec $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: fuzz
 fuzz: $(VENV)/.test ## Fuzz the parsers for an hour; SECONDS_EACH=60 is shorter

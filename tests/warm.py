@@ -33,6 +33,8 @@ from pathlib import Path
 from typing import IO
 
 _ROOT = Path(__file__).parent.parent
+#: In the environment of a program of ours, so that it starts as where no test needs boto3 (lean/sitecustomize.py).
+LEAN = {"PYTHONPATH": str(_ROOT / "tests/lean")}
 
 
 class Started:
@@ -154,7 +156,9 @@ def _forker() -> socket.socket:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         command = [sys.executable, __file__, str(theirs.fileno())]
-        process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, cwd=_ROOT)
+        process = subprocess.Popen(
+            command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, cwd=_ROOT, env=os.environ | LEAN
+        )
 
     @atexit.register
     def _end() -> None:

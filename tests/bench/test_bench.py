@@ -8,17 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from bench.run import GROUPS, main
+from bench.run import main
 
 pytestmark = pytest.mark.client("notary", "docker-registry", "docker.io", "skopeo", "postgresql", "wrk", "hey")
 
 
-@pytest.mark.parametrize("group", GROUPS)
-def test_every_case_of_the_benchmark_runs(group: str, tmp_path: Path) -> None:
-    assert main(["--smoke", "--group", group, "--output", str(tmp_path)]) == 0
+def test_every_case_of_the_benchmark_runs(tmp_path: Path) -> None:
+    assert main(["--smoke", "--output", str(tmp_path)]) == 0
     results = json.loads((tmp_path / "benchmarks.json").read_text())
     page = (tmp_path / "benchmarks.md").read_text()
-    assert results
+    assert len(results) > 40
     for result in results:
         assert all(figure > 0 for figure in [*result["ours"], *result["peer"]])
         assert len(result["ours"]) == 1

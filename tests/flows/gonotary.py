@@ -23,6 +23,7 @@ from typing import Self
 from flows.stack import free_ports, wait_until
 from gotables import go_url, make_tables
 from trust.ca import Authority, new_authority
+from warm import LEAN
 
 #: Name and value of the passphrase that the original signer seals keys under.
 ALIAS, SECRET = "timestamp_1", "a passphrase that stays where it is"
@@ -74,7 +75,7 @@ class _Pair:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("TROTH_", "NOTARY_"))}
         path = self.folder / f"{Path(command[0]).name}.log"
         with path.open("ab") as log:
-            process = subprocess.Popen(command, env=kept | dict(environment), stdout=log, stderr=log)
+            process = subprocess.Popen(command, env=kept | LEAN | dict(environment), stdout=log, stderr=log)
         self._running.append(process)
         wait_until(lambda: listens(port) or process.poll() is not None, f"{command[0]} listens", 30)
         assert process.poll() is None, path.read_text()[-3000:]
@@ -230,7 +231,7 @@ class OurPair(_Pair):
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("TROTH_", "NOTARY_"))}
         done = subprocess.run(
             [Path(sys.executable).parent / program, *arguments],
-            env=kept | environment,
+            env=kept | LEAN | environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
+from warm import LEAN
+
 TROTH = Path(sys.executable).parent / "troth"
 PROGRAMS = ("troth-signer", "troth-server", "troth-registry")
 
@@ -62,7 +64,7 @@ class Stack:
     def environment(self) -> dict[str, str]:
         """The environment of `troth up`, without settings of the one who runs the tests."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("TROTH_", "NOTARY_"))}
-        return kept | self._environment
+        return kept | LEAN | self._environment
 
     @property
     def password(self) -> str:
