@@ -2,8 +2,8 @@
 """SIGKILL of each process in turn, in the middle of a push and of a publish.
 
 What a client was told to be done is still there after the next start, whole; what it was not told is there whole or
-not at all, and can be done again.  Killing one of the three services ends `troth up`, which is then started again;
-gunicorn replaces workers by itself.
+not at all, and can be done again.  Killing one of the three services ends `troth up`, which says which it was and
+stops the others, and is then started again; so do they all when it is killed.  gunicorn replaces workers by itself.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import pytest
 
 from flows.clients import Client, Skopeo, notary
 from flows.images import Manifest, write_layout
-from flows.stack import PROGRAMS, Stack, descendants, wait_until
+from flows.stack import PROGRAMS, Stack, alive, descendants, wait_until
 
 pytestmark = pytest.mark.client("skopeo", "notary")
 
@@ -86,13 +86,17 @@ def kill(stack: Stack, victim: str) -> None:
             with suppress(ProcessLookupError):
                 os.kill(worker, signal.SIGKILL)
         return
+    processes = descendants(stack.pid)
     if victim == UP:
         stack.kill()
+        stack.start()  # at once: it waits for the remains itself
     else:
         os.kill(stack.service(victim), signal.SIGKILL)
         assert stack.wait() == 1
         assert f"troth: {victim} was killed by SIGKILL" in stack.complaints
-    stack.start()
+        wait_until(lambda: not any(alive(process) for process in processes), "all services have ended", 30)
+        stack.start()
+    assert not any(alive(process) for process in processes)
 
 
 def stored(stack: Stack) -> int:

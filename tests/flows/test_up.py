@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.stack import Stack, alive, descendants, wait_until
+from flows.stack import Stack, alive, descendants
 
 
 @pytest.fixture
@@ -150,20 +150,3 @@ def test_it_ends_with_its_services_and_finds_its_state_again(own: Stack) -> None
     assert (own.password, own.ca.read_bytes()) == (password, authority)
     os.kill(own.pid, signal.SIGINT)
     assert own.wait() == 0
-
-
-def test_when_a_service_dies_it_says_which_and_stops_the_others(own: Stack) -> None:
-    own.start()
-    processes = descendants(own.pid)
-    os.kill(own.service("troth-server"), signal.SIGKILL)
-    assert own.wait() == 1
-    assert "troth: troth-server was killed by SIGKILL" in own.complaints
-    wait_until(lambda: not any(alive(process) for process in processes), "all services have ended", 30)
-
-
-def test_services_do_not_outlive_it_and_the_next_start_works(own: Stack) -> None:
-    own.start()
-    processes = descendants(own.pid)
-    own.kill()
-    own.start()  # at once: it waits for the remains itself
-    assert not any(alive(process) for process in processes)
