@@ -8,7 +8,7 @@ def test_…(site: Site) -> None:              # told on SQLite, PostgreSQL and 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +18,7 @@ from sqlalchemy import text
 
 from databases import Server
 from flows.stack import Stack
+from registry.accounts.accesstokens import add_token
 from registry.accounts.admin import add_user, grant
 from registry.accounts.policy import Level
 from trust.names import RepositoryName
@@ -45,12 +46,15 @@ class Site:
         stack: it runs.
         version: the database's own.
         database: the registry's.
+        secrets: what each of the three logs in with: their passwords on SQLite, and access tokens elsewhere, which
+            are good wherever a password is, and cost no hash each time.
     """
 
     kind: str
     stack: Stack
     version: str
     database: Database
+    secrets: Mapping[str, str]
 
     def grant(self, repository: str) -> None:
         """Let the delegate push to a repository, and the consumer pull from it."""
@@ -58,8 +62,8 @@ class Site:
             grant(self.database, user, RepositoryName(repository), level)
 
     def credentials(self, user: str) -> tuple[str, str]:
-        """Name and password of the administrator `admin`, the delegate or the consumer."""
-        return user, self.stack.password if user == "admin" else PASSWORD
+        """Name and secret of the administrator `admin`, the delegate or the consumer."""
+        return user, self.secrets[user]
 
 
 @contextmanager
@@ -69,9 +73,12 @@ def site_on(kind: str, stack: Stack, registry_url: str) -> Iterator[Site]:
     try:
         with database.read() as session:
             version = str(session.scalar(text(_VERSION[kind])))
+        secrets, now = {"admin": stack.password, DELEGATE: PASSWORD, CONSUMER: PASSWORD}, datetime.now(UTC)
         for user in (DELEGATE, CONSUMER):
-            add_user(database, user, PASSWORD, is_admin=False, now=datetime.now(UTC))
-        yield Site(kind, stack, re.split("[ -]", version)[0], database)
+            add_user(database, user, PASSWORD, is_admin=False, now=now)
+        if kind != "sqlite":
+            secrets = {user: add_token(database, user, "the story", Level.ADMIN, now=now)[1] for user in secrets}
+        yield Site(kind, stack, re.split("[ -]", version)[0], database, secrets)
     finally:
         database.engine.dispose()
 
