@@ -31,6 +31,7 @@ from flows.images import write_image, write_layout
 from flows.stack import wait_until
 from pushes import image_manifest
 from registry.manifests import OCI_IMAGE
+from warm import LEAN
 
 REPOSITORY = "bench/app"
 _CHUNK = 10 << 20
@@ -271,7 +272,7 @@ def _running(command: list[str], folder: Path, place: Place) -> Iterator[subproc
         name: value for name, value in os.environ.items() if not name.startswith(("TROTH_", "REGISTRY_", "OTEL_"))
     }
     log = folder / "log"
-    with log.open("wb") as out, subprocess.Popen(command, env=kept, stdout=out, stderr=out) as process:
+    with log.open("wb") as out, subprocess.Popen(command, env=kept | LEAN, stdout=out, stderr=out) as process:
         try:
             wait_until(lambda: listens(place.port) or process.poll() is not None, f"{command[0]} listens", 30)
             assert process.poll() is None, log.read_text()[-3000:]
