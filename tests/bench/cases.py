@@ -33,7 +33,7 @@ class Scale:
 
 FULL = Scale(5, 3, 400, 10_000, (1, 100, 10_000, 100_000), 100 << 20, 200_000_000)
 #: Enough to see that every case runs.
-SMOKE = Scale(1, 0.2, 8, 50, (1, 20), 1 << 20, 1_000_000)
+SMOKE = Scale(1, 0, 8, 50, (1, 20), 1 << 20, 1_000_000)
 
 
 @dataclass(frozen=True)

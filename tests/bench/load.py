@@ -28,12 +28,13 @@ _WRONG = re.compile(r"(Non-2xx or 3xx responses|Socket errors): .*|Error distrib
 
 
 def gets(url: str, *, seconds: float, headers: Sequence[str] = (), method: str = "GET") -> float:
-    """Requests a second of `url` with `CONNECTIONS` connections that are kept."""
+    """Requests a second of `url` with `CONNECTIONS` connections that are kept; within no time, one with each."""
     options = [part for header in headers for part in ("-H", header)]
     if method == "GET" and seconds >= 1:
         command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{round(seconds)}s", "--timeout", "10s", *options]
     else:  # wrk waits for the body of an answer to HEAD, and counts in whole seconds
-        command = ["hey", "-c", str(CONNECTIONS), "-z", f"{seconds}s", "-t", "10", "-m", method, *options]
+        length = ["-z", f"{seconds}s"] if seconds else ["-n", str(CONNECTIONS)]
+        command = ["hey", "-c", str(CONNECTIONS), *length, "-t", "10", "-m", method, *options]
     return _rate([*command, url])
 
 
@@ -73,14 +74,14 @@ def _rate(command: Sequence[str]) -> float:
 
 
 def calls(callers: Sequence[Callable[[], object]], *, seconds: float) -> float:
-    """Calls a second when each of the callers calls again and again, all at once."""
+    """Calls a second when each of the callers calls again and again, all at once; within no time, once."""
     end = time.monotonic() + seconds
     counts = [0] * len(callers)
     errors: list[BaseException] = []
 
     def repeat(number: int) -> None:
         try:
-            while time.monotonic() < end:
+            while counts[number] == 0 or time.monotonic() < end:
                 callers[number]()
                 counts[number] += 1
         except BaseException as error:
