@@ -99,9 +99,10 @@ class SignerProcess:
         folder: an empty folder.
         plain: serve without TLS, which no operator can: to see that nothing is answered then.
         grpc: open the second door, too.
+        forked: start at once (tests/warm.py); else from nothing, with a command line of its own.
     """
 
-    def __init__(self, folder: Path, *, plain: bool = False, grpc: bool = False) -> None:
+    def __init__(self, folder: Path, *, plain: bool = False, grpc: bool = False, forked: bool = True) -> None:
         self.folder = folder
         self.tls = Tls(folder)
         self.certificate, self.key = self.tls.issue("notary-signer", server=True, client=False)
@@ -124,6 +125,7 @@ class SignerProcess:
         )
         self.log = folder / "signer.log"
         self._plain = plain
+        self._forked = forked and not plain
         self._environment: dict[str, str] = {}
         self._process: subprocess.Popen[bytes] | warm.Started | None = None
         self._stores: list[RemoteKeyStore] = []
@@ -167,11 +169,12 @@ class SignerProcess:
         """Start the process and wait until it listens."""
         environment = _environment() | self._environment
         with self.log.open("ab") as log:
-            if self._plain:
-                command = [sys.executable, "-c", _PLAIN, str(self.config)]
-                self._process = subprocess.Popen(command, env=environment, stderr=log, start_new_session=True)
-            else:
+            if self._forked:
                 self._process = warm.start("signer.app", "--config", self.config, env=environment, stderr=log)
+            else:
+                program = ["-c", _PLAIN] if self._plain else ["-m", "signer.app", "--config"]
+                command = [sys.executable, *program, str(self.config)]
+                self._process = subprocess.Popen(command, env=environment, stderr=log, start_new_session=True)
         deadline = time.monotonic() + 30
         while not self._listens():
             assert self._process.poll() is None, self.log.read_text()

@@ -119,11 +119,12 @@ def test_its_memory_and_its_database_are_closed_to_others(signer: SignerProcess)
         assert stat.S_IMODE(mode) == 0o600
 
 
-def test_no_secret_is_logged_or_on_the_command_line(signer: SignerProcess) -> None:
+def test_no_secret_is_logged_or_on_the_command_line(tmp_path: Path) -> None:
     """T28."""
-    with signer:
+    with SignerProcess(tmp_path, forked=False) as signer:
         signer.open_store().create(Gun("localhost:5000/library/app"), TIMESTAMP, "ecdsa")
         command = Path(f"/proc/{signer.pid}/cmdline").read_bytes()
+    assert str(signer.config).encode() in command  # it is the signer's own
     log = signer.log.read_text()
     assert "is given to 'notary-server'" in log
     for secret in ("correct horse", "PRIVATE KEY"):
