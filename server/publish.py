@@ -95,7 +95,7 @@ class Publisher:
             previous = state.snapshot.signed if state.snapshot else None
             snapshot = self._online.next_snapshot(gun, root, previous, update.loaded, now)
             files[SNAPSHOT] = (snapshot.signed.version, snapshot.to_bytes())
-        timestamp = self._online.next_timestamp(gun, root, state.version or 0, snapshot.to_bytes(), now)
+        timestamp = self._online.next_timestamp(gun, root, state.version or 0, files[SNAPSHOT][1], now)
         files[TIMESTAMP] = (timestamp.signed.version, timestamp.to_bytes())
         with self._database.write() as session:
             hashes = Store(session).put_all(gun, files, now, after=state.version)
