@@ -14,7 +14,7 @@ download afterwards (§3.1).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -31,6 +31,10 @@ from trust.update import RefusedUpdateError
 SNAPSHOT_LIFETIME = timedelta(days=3 * 365)
 TIMESTAMP_LIFETIME = timedelta(days=14)
 
+#: How many keys are remembered to be there.
+_MAX_HELD = 10_000
+_KeyOf = tuple[Gun, RoleName, str]
+
 
 class Online:
     """Makes and signs the roles whose keys are online.
@@ -41,6 +45,8 @@ class Online:
 
     def __init__(self, keys: KeyStore) -> None:
         self._keys = keys
+        #: keys that have signed, the oldest first
+        self._held: dict[_KeyOf, None] = {}
 
     def next_snapshot(
         self,
@@ -101,22 +107,36 @@ class Online:
     def _signed(self, gun: Gun, root: Root, meta: NotaryMetadata[Any]) -> NotaryMetadata[Any] | None:
         """`meta` with as many signatures as `root` asks for; None if too few of its keys are held."""
         role = root.roles[meta.role]
-        held = self._keys.find(gun, meta.role, role.keyids)
-        if len(held) < role.threshold:
-            return None
-        for key in held[: role.threshold]:
-            try:
-                meta.signatures[key.keyid] = self._keys.sign(gun, meta.role, key.keyid, meta.signed_bytes)
-            except NotFoundError:
-                return None  # it was there a moment ago
-            except (DeniedError, InvalidError) as error:
-                raise UnavailableError(f"the signer refuses to sign the {meta.role}: {error}") from error
+        wanted = [(gun, meta.role, keyid) for keyid in role.keyids]
+        # A key that signed before is asked to sign at once: that it is gone is what the answer would say.
+        held = [key for key in wanted if key in self._held][: role.threshold]
+        if len(held) < role.threshold or not self._add_signatures(meta, held):
+            held = [(gun, meta.role, key.keyid) for key in self._keys.find(gun, meta.role, role.keyids)]
+            if len(held) < role.threshold or not self._add_signatures(meta, held[: role.threshold]):
+                return None
         try:
             # What we store is what readers will verify: look at it as they do, before they have to.
             check_signatures(root, meta)
         except UntrustedError as error:
             raise UnavailableError(f"the signer's signature of the {meta.role} is not valid: {error}") from error
         return meta
+
+    def _add_signatures(self, meta: NotaryMetadata[Any], keys: Iterable[_KeyOf]) -> bool:
+        """Have `meta` signed by these keys; False if one of them is not there, or not any more."""
+        meta.signatures.clear()
+        for key in keys:
+            gun, role, keyid = key
+            try:
+                meta.signatures[keyid] = self._keys.sign(gun, role, keyid, meta.signed_bytes)
+            except NotFoundError:
+                self._held.pop(key, None)
+                return False
+            except (DeniedError, InvalidError) as error:
+                raise UnavailableError(f"the signer refuses to sign the {role}: {error}") from error
+            self._held[key] = None
+            while len(self._held) > _MAX_HELD:
+                self._held.pop(next(iter(self._held)), None)
+        return True
 
 
 def _belongs(name: str) -> bool:

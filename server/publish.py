@@ -12,7 +12,7 @@ so two publishers of different roles both succeed, and of two publishers of the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
@@ -84,9 +84,9 @@ class Publisher:
     ) -> None:
         now = self._clock()
         with self._database.read() as session:
-            state = _State(gun, Store(session))
+            state = _State(gun, Store(session), versions)
             update = check_update(gun, uploads, state.current, now)
-            self._check_versions(versions, state.store.newest(gun, versions))
+            self._check_versions(versions, state.newest)
             replaced = _replaced_keys(update, state.current(ROOT))
         files = {role: (versions[role], data) for role, data in update.files.items()}
         root = update.root.signed
@@ -95,7 +95,7 @@ class Publisher:
             previous = state.snapshot.signed if state.snapshot else None
             snapshot = self._online.next_snapshot(gun, root, previous, update.loaded, now)
             files[SNAPSHOT] = (snapshot.signed.version, snapshot.to_bytes())
-        timestamp = self._online.next_timestamp(gun, root, state.version or 0, snapshot.to_bytes(), now)
+        timestamp = self._online.next_timestamp(gun, root, state.version or 0, files[SNAPSHOT][1], now)
         files[TIMESTAMP] = (timestamp.signed.version, timestamp.to_bytes())
         with self._database.write() as session:
             hashes = Store(session).put_all(gun, files, now, after=state.version)
@@ -149,11 +149,12 @@ def _replaced_keys(update: CheckedUpdate, stored: bytes | None) -> dict[str, obj
 class _State:
     """What is stored now; each file is read once."""
 
-    def __init__(self, gun: Gun, store: Store) -> None:
-        self.store = store
+    def __init__(self, gun: Gun, store: Store, roles: Iterable[RoleName]) -> None:
+        self._store = store
         self._gun = gun
         self._files: dict[RoleName, bytes | None] = {}
-        chain = store.current(gun, SNAPSHOT)
+        standing = store.standing(gun, roles)
+        chain, self._root, self.newest = standing.chain, standing.root, standing.newest
         #: version of the current timestamp; None if there is none
         self.version = chain.timestamp.version if chain else None
         self.snapshot: NotaryMetadata[Snapshot] | None = None
@@ -164,6 +165,7 @@ class _State:
         """The current file of a role, as `check_update` asks for it."""
         if role not in self._files:
             entry = self.snapshot.signed.meta.get(role) if self.snapshot else None
-            found = self.store.named(self._gun, role, entry) if entry else None
+            likely = self._root if role == ROOT else None
+            found = self._store.named(self._gun, role, entry, likely) if entry else None
             self._files[role] = found.data if found else None
         return self._files[role]

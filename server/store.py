@@ -20,16 +20,16 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, CompoundSelect, bindparam, delete, func, insert, select, union_all
+from sqlalchemy import ColumnElement, delete, insert, select
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 from tuf.api.metadata import MetaFile
 
 from server.errors import LostRaceError, VersionError
 from server.models import DELETION, UPDATE, ChangeCategoryRow, ChangeRow, TufFileRow
+from server.queries import CHANGES, COLUMNS, FILES, LOCK, highest_of, newest_of
 from trust.metadata import parse_snapshot, parse_timestamp
 from trust.names import ROOT, SNAPSHOT, TIMESTAMP, Gun, RoleName
 from trust.web.database import is_broken_off
@@ -37,8 +37,8 @@ from trust.web.database import is_broken_off
 #: How many changes are given at most, whatever was asked; the reference has no bound.
 MAX_CHANGES = 1000
 _DEFAULT_CHANGES = 100
-
-_COLUMNS = (TufFileRow.role, TufFileRow.version, TufFileRow.data, TufFileRow.sha256, TufFileRow.created_at)
+#: How many parts a query gets beside those that each publish needs: SQLite allows 500.
+_MAX_ASKED = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,21 @@ class Chain:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """What a publisher builds upon.
+
+    Attributes:
+        chain: the current timestamp and the snapshot that it names; None if there is none.
+        root: the root of the highest version; nearly always the current one.
+        newest: the highest stored version of each role that was asked for; 0 where there is none.
+    """
+
+    chain: Chain | None
+    root: StoredFile | None
+    newest: Mapping[RoleName, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """One row of the changefeed."""
 
@@ -95,7 +110,26 @@ class Store:
             FormatError: what is stored is not metadata.
         """
         # The latest versions are nearly always the current ones: one query instead of three.
-        latest = self._latest(gun, dict.fromkeys((TIMESTAMP, SNAPSHOT, role)))
+        return self._chain(gun, role, self._latest(gun, dict.fromkeys((TIMESTAMP, SNAPSHOT, role))))
+
+    def standing(self, gun: Gun, roles: Iterable[RoleName]) -> Standing:
+        """What an upload of `roles` builds upon, with one question.
+
+        Raises:
+            FormatError: what is stored is not metadata.
+        """
+        whole, roles = (TIMESTAMP, SNAPSHOT, ROOT), list(roles)
+        others = [role for role in roles if role not in whole]
+        asked, rest = others[:_MAX_ASKED], others[_MAX_ASKED:]
+        parameters = {f"role{index}": role for index, role in enumerate((*whole, *asked))}
+        rows = self._session.execute(newest_of(len(whole), len(asked)), {"gun": gun, **parameters}).all()
+        latest = {file.role: file for file in (_file(row) for row in rows if row.role in whole)}
+        found = self.newest(gun, rest) | {row.role: row.version for row in rows}
+        return Standing(
+            self._chain(gun, SNAPSHOT, latest), latest.get(ROOT), {role: found.get(role, 0) for role in roles}
+        )
+
+    def _chain(self, gun: Gun, role: RoleName, latest: Mapping[RoleName, StoredFile]) -> Chain | None:
         timestamp = latest.get(TIMESTAMP)
         if timestamp is None:
             return None
@@ -113,9 +147,9 @@ class Store:
         query = select(TufFileRow.gun).where(TufFileRow.role == TIMESTAMP).distinct().order_by(TufFileRow.gun)
         return list(self._session.scalars(query))
 
-    def named(self, gun: Gun, role: RoleName, entry: MetaFile) -> StoredFile | None:
-        """The file of that role that an entry of a snapshot or timestamp means."""
-        return self._named(gun, role, entry, {})
+    def named(self, gun: Gun, role: RoleName, entry: MetaFile, likely: StoredFile | None = None) -> StoredFile | None:
+        """The file of that role that an entry of a snapshot or timestamp means; `likely` if it is that."""
+        return self._named(gun, role, entry, {} if likely is None else {role: likely})
 
     def by_checksum(self, gun: Gun, role: RoleName, sha256: str) -> StoredFile | None:
         """The file of that role with that hash, in lower-case hex."""
@@ -130,8 +164,8 @@ class Store:
         roles = list(roles)
         if not roles:
             return {}
-        highest = [select(func.max(TufFileRow.version)).where(_is(gun, role)).scalar_subquery() for role in roles]
-        row = self._session.execute(select(*highest)).one()
+        parameters = {"gun": gun, **{f"role{index}": role for index, role in enumerate(roles)}}
+        row = self._session.execute(highest_of(len(roles)), parameters).one()
         return {role: version or 0 for role, version in zip(roles, row, strict=True)}
 
     def collections(self) -> list[str]:
@@ -179,7 +213,7 @@ class Store:
                 }
                 for role, (version, data) in ordered
             ]
-            self._session.execute(insert(TufFileRow), rows)
+            self._session.execute(insert(FILES), rows)
             self._note(gun, UPDATE, files[TIMESTAMP][0], hashes[TIMESTAMP], now)
             self._session.flush()
             return hashes
@@ -253,7 +287,7 @@ class Store:
     def _latest(self, gun: Gun, roles: Iterable[RoleName]) -> dict[RoleName, StoredFile]:
         listed = list(roles)
         parameters = {"gun": gun, **{f"role{index}": role for index, role in enumerate(listed)}}
-        rows = self._session.execute(_newest_of(len(listed)), parameters)
+        rows = self._session.execute(newest_of(len(listed)), parameters)
         files = [_file(row) for row in rows]
         return {file.role: file for file in files}
 
@@ -267,7 +301,7 @@ class Store:
         return found if found and found.sha256 == wanted else self.by_checksum(gun, role, wanted)
 
     def _one(self, *conditions: ColumnElement[bool]) -> StoredFile | None:
-        row = self._session.execute(select(*_COLUMNS).where(*conditions).limit(1)).first()
+        row = self._session.execute(select(*COLUMNS).where(*conditions).limit(1)).first()
         return None if row is None else _file(row)
 
     def _lock(self, gun: Gun) -> None:
@@ -275,35 +309,15 @@ class Store:
 
         SQLite has no row locks and needs none: its write transactions are one after the other anyway.
         """
-        self._session.execute(
-            select(TufFileRow.version)
-            .where(_is(gun, TIMESTAMP))
-            .order_by(TufFileRow.version.desc())
-            .limit(1)
-            .with_for_update()
-        ).all()
+        self._session.execute(LOCK, {"gun": gun}).all()
 
     def _note(self, gun: Gun, category: str, version: int, sha256: str, now: datetime) -> None:
         change = {"created_at": _naive(now), "gun": gun, "version": version, "sha256": sha256, "category": category}
-        self._session.execute(insert(ChangeRow), [change])
+        self._session.execute(insert(CHANGES), change)
 
 
 def _is(gun: Gun, role: RoleName) -> ColumnElement[bool]:
     return (TufFileRow.gun == gun) & (TufFileRow.role == role)
-
-
-@cache
-def _newest_of(count: int) -> CompoundSelect[*tuple[Any, ...]]:
-    """The query for the newest file of each of `count` roles; making it costs as much as running it."""
-    newest = [
-        select(*_COLUMNS)
-        .where(TufFileRow.gun == bindparam("gun"), TufFileRow.role == bindparam(f"role{index}"))
-        .order_by(TufFileRow.version.desc())
-        .limit(1)
-        .subquery()
-        for index in range(count)
-    ]
-    return union_all(*(select(each) for each in newest))
 
 
 def _order(item: tuple[RoleName, object]) -> tuple[int, str]:

@@ -114,9 +114,8 @@ class Methods:
         key_id, payload = request.message(1).text(1), request.binary(2)
         if len(payload) > self.max_payload_bytes:
             raise CallError(RESOURCE_EXHAUSTED, f"the payload is longer than {self.max_payload_bytes} bytes")
-        placed = self.vault.locate(key_id)
+        placed, signature = self.vault.sign_by_id(key_id, payload, who=client)
         tracing.note(gun=placed.gun)
-        signature = self.vault.sign(placed.gun, placed.role, key_id, payload, who=client)
         _log.info("key %s of %r %s signs for %r", key_id, str(placed.gun), placed.role, client.actor)
         ((method, raw),) = signature.candidates
         return field(1, _key_info(placed.key)) + field(2, field(1, method)) + field(3, raw)

@@ -18,7 +18,8 @@ Of a key on a token the row holds only where it is (`signer.tokenhome`).  Sealed
 by side, whichever kind the new ones are of, so that one can move from the one to the other by rotating keys.
 
 Opening a key costs milliseconds on purpose, so the last ones stay open in memory, by the sealed bytes: a row that
-is changed is opened anew.
+is changed is opened anew.  The row itself is read for each signature, after it was made and before it leaves
+(`signer.rows`); it is written for the first one and then once a minute.
 """
 
 from __future__ import annotations
@@ -33,9 +34,10 @@ from sqlalchemy.orm import Session
 
 from signer.models import TRAIL, SealedKey
 from signer.passphrases import Passphrases
+from signer.rows import Held, Rows, from_row, of_role, row_of
 from signer.sealing import ENCRYPTION_ALGORITHM, KEYWRAP_ALGORITHM, SealError, seal, unseal
 from signer.tokenhome import ON_TOKEN, TokenHome
-from trust.errors import InvalidError, SettingsError
+from trust.errors import InvalidError, SettingsError, UnavailableError
 from trust.keys import NotaryKey, NotarySignature, NotarySigner, PrivateKey, generate_private, public_key_of
 from trust.keystore import Limits, check_key, check_payload, key_not_found
 from trust.names import Gun, RoleName
@@ -45,25 +47,9 @@ from trust.web.database import Database
 from trust.web.metrics import counter
 from trust.web.refusals import Refusals
 
+#: How often a row is read again that is another one each time.
+_MAX_READINGS = 3
 _SIGNATURES = counter("troth_signatures", "signatures made", service="troth-signer", role=("timestamp", "snapshot"))
-
-
-@dataclass(frozen=True, slots=True)
-class _Held:
-    """What a row says, free of its session."""
-
-    id: int
-    key_id: str
-    algorithm: str
-    public: bytes
-    alias: str
-    sealed: bytes
-    encryption: str
-    used: bool
-
-    @property
-    def key(self) -> NotaryKey:
-        return NotaryKey(self.key_id, self.algorithm, self.public)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +95,7 @@ class Vault:
         self._clock = clock
         self._limits = limits or Limits()
         self._refusals = Refusals(TRAIL, database, clock)
+        self._rows = Rows(database, cached_keys)
         self._unsealed = lru_cache(maxsize=cached_keys)(self._unseal)
 
     def create(self, gun: Gun, role: RoleName, algorithm: str, *, who: Who | None = None) -> NotaryKey:
@@ -136,7 +123,7 @@ class Vault:
     def find(self, gun: Gun, role: RoleName, key_ids: Iterable[str]) -> list[NotaryKey]:
         """See `KeyStore.find`."""
         with self._database.read() as session:
-            held = {each.key_id: each for each in _held(session, gun, role)}
+            held = {each.key_id: each for each in of_role(session, gun, role)}
         return [held[key_id].key for key_id in dict.fromkeys(key_ids) if key_id in held]
 
     def sign(
@@ -145,21 +132,50 @@ class Vault:
         """See `KeyStore.sign`; `who` is as for `create`."""
         who = who or caller()
         with self._refusals.noted(Deed(action="sign", name=gun, role=role, detail={"key_id": key_id}), who):
-            with self._database.read() as session:
-                held = next((each for each in _held(session, gun, role) if each.key_id == key_id), None)
-            if held is None:
+            held = self._rows.expected(key_id)
+            if held is None or not held.is_for(gun, role):
+                held = self._rows.read(key_id)
+            if held is None or not held.is_for(gun, role):
                 raise key_not_found(key_id)
             check_payload(role, payload, self._clock(), self._limits)
-        signature = NotarySigner(self._open(held)).sign(payload)
-        with self._database.write() as session:
-            row = session.get(SealedKey, held.id, with_for_update=True)
-            if row is None or row.deleted_at is not None:  # deleted while we signed
+        for _ in range(_MAX_READINGS):
+            made = self._try(held, payload)
+            found = self._rows.read(key_id)
+            if found is None or not found.is_for(gun, role):  # deleted while we signed, or before
                 raise key_not_found(key_id)
-            if row.last_used is None:
-                self._tell(session, who, "key.use", held, gun, role)
-            row.last_used = row.updated_at = self._now()
+            if found == held:
+                break
+            held = found
+        else:
+            raise UnavailableError(f"the stored key {key_id[:64]} keeps changing")
+        if isinstance(made, UnavailableError):
+            raise made
+        now = self._clock()
+        if self._rows.must_be_touched(found, now):
+            self._touch(found, gun, role, who)
+            self._rows.touched(found, now)
         _SIGNATURES.labels(role).inc()
-        return signature
+        return made
+
+    def sign_by_id(self, key_id: str, payload: bytes, *, who: Who) -> tuple[Placed, NotarySignature]:
+        """`sign` for a protocol that names a key by its ID alone (NOTARY_V1 §4.1).
+
+        Args:
+            key_id: the key.
+            payload: as for `sign`.
+            who: on whose behalf.
+
+        Returns:
+            What the key was made for, and the signature.
+
+        Raises:
+            NotFoundError: no such key is held.
+            DeniedError: the payload is not what the key may sign.
+            UnavailableError: the database does not answer, or the key cannot be opened.
+        """
+        held = self._rows.expected(key_id)
+        placed = self.locate(key_id) if held is None else _placed(held)
+        return placed, self.sign(placed.gun, placed.role, key_id, payload, who=who)
 
     def locate(self, key_id: str) -> Placed:
         """What the key `key_id` was made for: for a protocol that names a key by its ID alone (NOTARY_V1 §4.1).
@@ -168,15 +184,10 @@ class Vault:
             NotFoundError: no such key is held.
             UnavailableError: the database does not answer.
         """
-        with self._database.read() as session:
-            row = _row(session, key_id)
-            if row is None:
-                raise key_not_found(key_id)
-            held, gun, role = _from_row(row), row.gun, row.role
-        try:
-            return Placed(Gun(gun), RoleName(role), held.key)
-        except InvalidError as error:  # the Go signer's oldest rows have neither
-            raise key_not_found(key_id) from error
+        held = self._rows.read(key_id)
+        if held is None:
+            raise key_not_found(key_id)
+        return _placed(held)
 
     def delete(self, key_id: str, *, who: Who | None = None) -> bool:
         """Mark the key `key_id` as deleted, if it is held; its row stays, as the Go signer's does (NOTARY_V1 §4.2).
@@ -192,11 +203,11 @@ class Vault:
             UnavailableError: the database does not answer.
         """
         with self._database.write() as session:
-            row = _row(session, key_id)
+            row = row_of(session, key_id)
             if row is None:
                 return False
             row.deleted_at = row.updated_at = self._now()
-            self._tell(session, who or caller(), "key.delete", _from_row(row), row.gun, row.role)
+            self._tell(session, who or caller(), "key.delete", from_row(row), row.gun, row.role)
             return True
 
     def ping(self) -> None:
@@ -208,31 +219,48 @@ class Vault:
         with self._database.read() as session:
             newest = select(SealedKey).where(SealedKey.encryption_alg == ON_TOKEN, SealedKey.deleted_at.is_(None))
             row = session.scalars(newest.order_by(SealedKey.id.desc()).limit(1)).first()
-            held = _from_row(row) if row is not None else None
+            held = from_row(row) if row is not None else None
         if self._token is not None:
             self._token.check(held.sealed if held is not None else b"")
 
-    def _check(self, held: _Held) -> None:
+    def _try(self, held: Held, payload: bytes) -> NotarySignature | UnavailableError:
+        """The signature, or why there is none: that counts only if the row is still what is held here."""
+        try:
+            return NotarySigner(self._open(held), held.key).sign(payload)
+        except UnavailableError as error:
+            return error
+
+    def _touch(self, held: Held, gun: Gun, role: RoleName, who: Who) -> None:
+        """Mark it as used; the first time with a record."""
+        with self._database.write() as session:
+            row = session.get(SealedKey, held.id, with_for_update=True)
+            if row is None or row.deleted_at is not None:
+                raise key_not_found(held.key_id)
+            if row.last_used is None:
+                self._tell(session, who, "key.use", held, gun, role)
+            row.last_used = row.updated_at = self._now()
+
+    def _check(self, held: Held) -> None:
         """Whether the key can be used."""
         self._open(held)
         if held.encryption == ON_TOKEN and self._token is not None:
             self._token.check(held.sealed)
 
-    def _tell(self, session: Session, who: Who, action: str, held: _Held, gun: str, role: str) -> None:
+    def _tell(self, session: Session, who: Who, action: str, held: Held, gun: str, role: str) -> None:
         detail = {"key_id": held.key_id, "algorithm": held.algorithm, "alias": held.alias}
         TRAIL.append(session, who, self._clock(), Deed(action=action, name=gun, role=role, detail=detail))
 
-    def _pending(self, session: Session, gun: Gun, role: RoleName, algorithm: str) -> _Held | None:
+    def _pending(self, session: Session, gun: Gun, role: RoleName, algorithm: str) -> Held | None:
         unused = [
             each
-            for each in _held(session, gun, role)
+            for each in of_role(session, gun, role)
             if each.algorithm == algorithm
             and not each.used
             and (each.encryption == ON_TOKEN) == self._new_on_token  # else one would wait for a token that was left
         ]
         return min(unused, key=lambda each: each.key_id, default=None)
 
-    def _add(self, session: Session, gun: Gun, role: RoleName, algorithm: str) -> _Held:
+    def _add(self, session: Session, gun: Gun, role: RoleName, algorithm: str) -> Held:
         key, private, described = self._make(gun, role, algorithm)
         now = self._now()
         row = SealedKey(
@@ -248,7 +276,7 @@ class Vault:
         )
         session.add(row)
         session.flush()
-        return _from_row(row)
+        return from_row(row)
 
     def _make(self, gun: Gun, role: RoleName, algorithm: str) -> tuple[NotaryKey, bytes, dict[str, str]]:
         """A new key: its public half, what the row keeps of the private one, and how."""
@@ -261,20 +289,20 @@ class Vault:
         described = {"encryption_alg": ENCRYPTION_ALGORITHM, "keywrap_alg": KEYWRAP_ALGORITHM}
         return public_key_of(private), sealed, described | {"passphrase_alias": self._default_alias}
 
-    def _open(self, held: _Held) -> PrivateKey:
+    def _open(self, held: Held) -> PrivateKey:
         if held.encryption == ON_TOKEN:
             if self._token is None:
                 raise SealError(f"the stored key {held.key_id[:64]} is on a token, and this signer has none")
             # Its signatures are verified with the key that the row says.
             return self._token.open(held.sealed, held.key.public_key)
-        private = self._unsealed(held.sealed, held.algorithm, held.alias)
-        # A row that was given another row's key must not sign.
-        if public_key_of(private).keyid != held.key_id:
-            raise SealError(f"the stored key {held.key_id[:64]} is not the one that its row says")
-        return private
+        return self._unsealed(held.sealed, held.algorithm, held.alias, held.key_id)
 
-    def _unseal(self, sealed: bytes, algorithm: str, alias: str) -> PrivateKey:
-        return unseal(sealed, algorithm, self._passphrase(alias))
+    def _unseal(self, sealed: bytes, algorithm: str, alias: str, key_id: str) -> PrivateKey:
+        private = unseal(sealed, algorithm, self._passphrase(alias))
+        # A row that was given another row's key must not sign.
+        if public_key_of(private).keyid != key_id:
+            raise SealError(f"the stored key {key_id[:64]} is not the one that its row says")
+        return private
 
     def _passphrase(self, alias: str) -> str:
         try:
@@ -287,28 +315,8 @@ class Vault:
         return self._clock().astimezone(UTC).replace(tzinfo=None)
 
 
-def _held(session: Session, gun: Gun, role: RoleName) -> list[_Held]:
-    rows = session.scalars(
-        select(SealedKey).where(
-            SealedKey.gun == str(gun), SealedKey.role == str(role), SealedKey.deleted_at.is_(None)
-        )
-    )
-    return [_from_row(row) for row in rows if row.gun == gun and row.role == role]
-
-
-def _row(session: Session, key_id: str) -> SealedKey | None:
-    found = session.scalars(select(SealedKey).where(SealedKey.key_id == key_id, SealedKey.deleted_at.is_(None)))
-    return next((row for row in found if row.key_id == key_id), None)
-
-
-def _from_row(row: SealedKey) -> _Held:
-    return _Held(
-        row.id,
-        row.key_id,
-        row.algorithm,
-        row.public,
-        row.passphrase_alias,
-        row.private,
-        row.encryption_alg,
-        row.last_used is not None,
-    )
+def _placed(held: Held) -> Placed:
+    try:
+        return Placed(Gun(held.gun), RoleName(held.role), held.key)
+    except InvalidError as error:  # the Go signer's oldest rows have neither
+        raise key_not_found(held.key_id) from error

@@ -27,6 +27,7 @@ from trust.errors import FormatError
 
 _GO_UTF8 = "troth-go-utf8"
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_CONTROL = re.compile(rb"[\x00-\x1f]")
 # What the C encoder escapes although canonical JSON keeps it raw: control characters.
 _ESCAPE = re.compile(r"\\([\"\\bfnrt]|u[0-9a-f]{4})")
 _RAW = {'"': '\\"', "\\": "\\\\", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
@@ -99,7 +100,7 @@ def to_wire(canonical: bytes) -> bytes:
     Raises:
         FormatError: it holds a control character.
     """
-    if any(byte < 0x20 for byte in canonical):
+    if _CONTROL.search(canonical):
         raise FormatError("a string holds a control character, which cannot be written")
     return (
         canonical.replace(b"<", b"\\u003c")

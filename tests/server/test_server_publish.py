@@ -260,6 +260,29 @@ def test_a_signature_that_does_not_hold_is_not_stored(tmp_path: Path) -> None:
     assert server.get(GUN, "root.json").status_code == 404
 
 
+def test_a_key_that_signed_before_is_not_looked_for_and_one_that_is_gone_since_is_missed(tmp_path: Path) -> None:
+    class Counting(MemoryKeyStore):
+        found = 0
+
+        def find(self, gun: Gun, role: RoleName, key_ids: Iterable[str]) -> list[NotaryKey]:
+            self.found += 1
+            return super().find(gun, role, key_ids)
+
+    keys = Counting(clock=lambda: NOW)
+    server = NotaryServer(tmp_path, keys=keys)
+    collection = server.published(GUN)
+    before = keys.found
+    collection.targets({"v1": b"another"})
+    assert server.publish(collection, "targets").status_code == 200
+    assert keys.found == before
+    keys._keys.clear()
+    collection.targets({"v1": b"a third"})
+    assert refusal(server.publish(collection, "targets"))[0] == "ErrBadHierarchy"
+    assert keys.found == before + 1
+    assert server.file(GUN, "targets").signed.version == 2
+    server.close()
+
+
 def test_an_expired_root_can_be_replaced(server: NotaryServer) -> None:
     collection = server.collection(GUN)
     collection.root(expires=NOW + timedelta(days=30))

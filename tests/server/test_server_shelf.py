@@ -10,12 +10,14 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event, insert
+from sqlalchemy import Column, Integer, MetaData, String, Table, bindparam, event, insert, select, text, update
 
+from databases import Server
 from notaryserver import NotaryServer
 from server import shelf
 from server.app import DATABASE, SHELF
 from server.models import TufFileRow
+from trust.errors import UnavailableError
 from trust.web.database import Database
 
 GUN = "localhost:5000/library/app"
@@ -130,12 +132,58 @@ def test_a_watch_that_lost_its_connection_opens_another_and_a_missing_row_is_non
     assert watch.look() is None
     one = database.watch("SELECT 7")
     assert one.look() == (7,)
-    one._connection.close()  # type: ignore[union-attr]  # as a server does that restarts
+    one._lookup._line._connection.close()  # type: ignore[union-attr]  # as a server does that restarts
     assert one.look() == (7,)
     assert database.watch("SELECT x FROM nowhere").look() is None
     database.dispose()
     assert one.look() == (7,)
     database.dispose()
+
+
+def test_whoever_looks_a_row_up_sees_what_was_committed_before_though_many_ask_at_once(database_url: str) -> None:
+    database = Database(database_url)
+    table = Table("numbers", MetaData(), Column("name", String(8), primary_key=True), Column("value", Integer))
+    table.create(database.engine)
+    with database.write() as session:
+        session.execute(insert(table), [{"name": f"n{number}", "value": 0} for number in range(4)])
+    lookup = database.lookup(select(table.c.value).where(table.c.name == bindparam("name")))
+    wrong: list[object] = []
+
+    def count(name: str) -> None:
+        try:
+            for number in range(1, 15):
+                with database.write() as session:
+                    session.execute(update(table).where(table.c.name == name).values(value=number))
+                wrong.extend(row for row in lookup.rows(name=name) if row != (number,))
+        except Exception as error:
+            wrong.append(error)
+
+    threads = [threading.Thread(target=count, args=(f"n{number}",)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    assert lookup.rows(name="another") == []
+    table.drop(database.engine)
+    with pytest.raises(UnavailableError):
+        lookup.rows(name="n0")
+    database.dispose()
+
+
+def test_an_idle_connection_that_the_database_has_closed_is_replaced(postgresql_server: Server) -> None:
+    with postgresql_server.database() as url:
+        database = Database(url)
+        database.ping()
+        ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+        other = Database(url)
+        with other.read() as session:
+            session.execute(text(f"{ended} AND pid <> pg_backend_pid()"))
+        other.dispose()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("trust.web.database._ALIVE", 0)  # it has lain idle for long
+            database.ping()
+        database.dispose()
 
 
 def test_the_state_changes_with_what_another_program_writes_into_the_tables(tmp_path: Path) -> None:

@@ -155,6 +155,23 @@ def test_files_are_found_by_gun_role_and_hash_together(tmp_path: Path) -> None:
         assert store.newest(GUN, [TARGETS, RoleName("targets/a")]) == {TARGETS: 1, "targets/a": 0}
 
 
+def test_what_an_upload_of_hundreds_of_roles_builds_upon_is_read(database_url: str, tmp_path: Path) -> None:
+    server = NotaryServer(tmp_path, database_url=database_url)
+    collection = server.published(GUN)
+    collection.targets({"v1": b"another"})
+    assert server.publish(collection, "targets").status_code == 200
+    roles = [RoleName(f"targets/a{number}") for number in range(600)]
+    roles = [*roles[:300], TARGETS, *roles[300:], ROOT]
+    with server.database.read() as session:
+        standing, nothing = (Store(session).standing(gun, roles) for gun in (GUN, Gun("other/app")))
+        assert standing.chain == Store(session).current(GUN, SNAPSHOT)
+        assert standing.root == Store(session).by_version(GUN, ROOT, 1)
+    assert {role: version for role, version in standing.newest.items() if version} == {ROOT: 1, TARGETS: 2}
+    assert standing.newest.keys() == nothing.newest.keys() == set(roles)
+    assert (nothing.chain, nothing.root, set(nothing.newest.values())) == (None, None, {0})
+    server.close()
+
+
 def test_versions_must_rise_and_nothing_is_kept_when_one_does_not(database: Database) -> None:
     # NOTARY_V1 §3.1, 7; §3.4
     put(database, {ROOT: (1, b"r1"), TARGETS: (5, b"t5"), TIMESTAMP: (1, b"ts1")}, None)

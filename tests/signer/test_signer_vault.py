@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import inspect, select
+from sqlalchemy import inspect, select, update
 
 from signer import migrations
 from signer.models import SealedKey
@@ -16,7 +16,7 @@ from signer.sealing import SealError, unseal
 from signer.vault import Vault
 from signerprocess import payload
 from trust.errors import NotFoundError, UnavailableError
-from trust.keys import public_key_of
+from trust.keys import NotarySignature, NotarySigner, public_key_of
 from trust.names import SNAPSHOT, TIMESTAMP, Gun
 from trust.web.database import Database
 from trust.web.migrations import upgrade
@@ -94,6 +94,63 @@ def test_a_deleted_key_is_not_there(database: Database) -> None:
     with pytest.raises(NotFoundError):
         vault.sign(_GUN, TIMESTAMP, key.keyid, payload(TIMESTAMP, now=_NOW))
     assert vault.create(_GUN, TIMESTAMP, "ecdsa") != key
+
+
+def test_a_row_that_another_process_deletes_restores_or_moves_is_seen_at_the_next_signature(
+    database: Database,
+) -> None:
+    vault, data = _vault(database), payload(TIMESTAMP, now=_NOW)
+    key = vault.create(_GUN, TIMESTAMP, "ecdsa")
+    vault.sign(_GUN, TIMESTAMP, key.keyid, data)
+    before = _row(database, key.keyid)
+    other = Database(database.engine.url.render_as_string(hide_password=False))
+    changes: list[tuple[dict[str, object], bool]] = [
+        ({"deleted_at": datetime(2030, 1, 1)}, False),
+        ({"deleted_at": None}, True),
+        ({"gun": "localhost:5000/library/other"}, False),
+        ({"gun": str(_GUN), "role": "snapshot"}, False),
+        ({"role": "timestamp", "private": b"nothing that was sealed"}, False),
+        ({"private": before.private}, True),
+    ]
+    for values, signs in changes:
+        with other.write() as session:
+            session.execute(update(SealedKey).values(**values))
+        if signs:
+            key.verify_signature(vault.sign(_GUN, TIMESTAMP, key.keyid, data), data)
+        else:
+            with pytest.raises((NotFoundError, SealError)):
+                vault.sign(_GUN, TIMESTAMP, key.keyid, data)
+    other.dispose()
+
+
+def test_a_signature_by_a_key_that_is_deleted_meanwhile_does_not_leave(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vault = _vault(database)
+    key = vault.create(_GUN, TIMESTAMP, "ecdsa")
+    vault.sign(_GUN, TIMESTAMP, key.keyid, payload(TIMESTAMP, now=_NOW))
+    made = NotarySigner.sign
+
+    def sign_and_delete(signer: NotarySigner, data: bytes) -> NotarySignature:
+        signature = made(signer, data)
+        assert vault.delete(key.keyid)
+        return signature
+
+    monkeypatch.setattr(NotarySigner, "sign", sign_and_delete)
+    with pytest.raises(NotFoundError):
+        vault.sign(_GUN, TIMESTAMP, key.keyid, payload(TIMESTAMP, now=_NOW))
+
+
+def test_last_used_is_exact_to_the_minute_and_what_signs_again_within_it_writes_nothing(database: Database) -> None:
+    moment = [_NOW]
+    vault = Vault(
+        database, Passphrases(None, {"NOTARY_SIGNER_DEFAULT": "secret"}), "default", clock=lambda: moment[0]
+    )
+    key, data = vault.create(_GUN, TIMESTAMP, "ecdsa"), payload(TIMESTAMP, now=_NOW)
+    for seconds, last in ((0, 0), (59, 0), (60, 60), (61, 60), (30, 30)):  # a clock may be set back
+        moment[0] = _NOW + timedelta(seconds=seconds)
+        vault.sign(_GUN, TIMESTAMP, key.keyid, data)
+        assert _row(database, key.keyid).last_used == datetime(2030, 1, 1, 12) + timedelta(seconds=last)
 
 
 def test_keys_under_an_old_alias_sign_while_its_passphrase_is_there(database: Database) -> None:

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import MetaData, Row, insert, select, update
+from sqlalchemy import MetaData, Row, bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
 from trust.canonical import encode
@@ -152,6 +152,10 @@ class Trail:
     def __init__(self, service: str, metadata: MetaData) -> None:
         self.service = service
         self._records, self._head = tables(service.rpartition("-")[2], metadata)
+        head = self._head.c
+        # Made once: making a statement costs as much as running it.
+        self._locked = select(head.seq, head.hash).where(head.id == 1).with_for_update()
+        self._moved = update(self._head).where(head.id == 1).values(seq=bindparam("seq"), hash=bindparam("hash"))
 
     def append(self, session: Session, who: Who, now: datetime, *deeds: Deed, outcome: str = DONE) -> None:
         """Have `deeds` recorded by the end of the session's transaction.
@@ -168,8 +172,7 @@ class Trail:
         """
 
         def work(session: Session) -> Callable[[], None]:
-            head = self._head.c
-            row = session.execute(select(head.seq, head.hash).where(head.id == 1).with_for_update()).first()
+            row = session.execute(self._locked).first()
             if row is None:
                 raise UnavailableError("the audit trail has lost its head")  # what cannot be recorded is not done
             last, rows = Head(*row), []
@@ -178,7 +181,7 @@ class Trail:
                 last = Head(record.seq, record.digest())
                 rows.append({name: getattr(record, name) for name in _FIELDS} | {"hash": last.hash})
             session.execute(insert(self._records), rows)
-            session.execute(update(self._head).where(head.id == 1).values(seq=last.seq, hash=last.hash))
+            session.execute(self._moved, {"seq": last.seq, "hash": last.hash})
             return lambda: _tell(last, deeds, who, outcome)
 
         if deeds:

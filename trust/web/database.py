@@ -22,23 +22,29 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, Select, create_engine, event, text
 from sqlalchemy.exc import (
     ArgumentError,
     DataError,
     InterfaceError,
     InternalError,
+    InvalidatePoolError,
     OperationalError,
     ProgrammingError,
     SQLAlchemyError,
 )
 from sqlalchemy.exc import TimeoutError as NoConnectionError
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from trust.errors import InvalidError, SettingsError, UnavailableError
-from trust.web.watch import Watch
+from trust.web.watch import Lookup, Watch
 
 R = TypeVar("R")
+#: psycopg's words for a writer's transaction and a reader's; the numbers are its `IsolationLevel`.
+_LEVELS = {True: {"isolation_level": 2, "read_only": False}, False: {"isolation_level": 3, "read_only": True}}
+#: Where a connection's record keeps when it was given back.
+_LEFT = "troth.left"
 #: What is done at the end of a transaction; it returns what is done once that is committed.
 Work = Callable[[Session], Callable[[], None]]
 
@@ -48,6 +54,9 @@ _AT_END = "troth.at_end"
 _PATIENCE = 30
 #: How often `transact` tries.
 _ATTEMPTS = 10
+#: Seconds for which a connection that has just been used is taken to be alive.  A server that ends meanwhile fails
+#: one request, after which all its connections are given up.
+_ALIVE = 1.0
 # PostgreSQL's serialization failure and deadlock; MySQL's deadlock, lock wait timeout, and the savepoint that went
 # with the transaction when it was broken off.
 _BROKEN_OFF = {"40001", "40P01", 1213, 1205, 1305}
@@ -75,7 +84,7 @@ class Database:
         except (ArgumentError, ImportError, ValueError) as error:
             # Without the URL itself: it may hold a password.
             raise SettingsError(f"the database URL cannot be used: {type(error).__name__}") from error
-        self._watches: list[Watch] = []
+        self._watches: list[Watch | Lookup] = []
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -137,6 +146,16 @@ class Database:
         self._watches.append(watch)
         return watch
 
+    def lookup(self, statement: Select[*tuple[Any, ...]]) -> Lookup:
+        """Rows to be asked for again and again (`trust.web.watch`).
+
+        Args:
+            statement: gives them; with a `bindparam` for each value, and quick.
+        """
+        lookup = Lookup(self.engine, statement)
+        self._watches.append(lookup)
+        return lookup
+
     def dispose(self) -> None:
         """Close all connections."""
         for watch in self._watches:
@@ -183,7 +202,7 @@ def is_broken_off(error: SQLAlchemyError) -> bool:
 
 def _open(url: str) -> Engine:
     if not url.startswith("sqlite"):
-        return _isolated(create_engine(url, pool_pre_ping=True, hide_parameters=True))
+        return _isolated(_pinged(create_engine(url, hide_parameters=True)))
     engine = create_engine(url, hide_parameters=True, connect_args={"timeout": _PATIENCE})
 
     @event.listens_for(engine, "connect")
@@ -218,10 +237,39 @@ def _keep_log(connection: sqlite3.Connection) -> None:
             time.sleep(0.01)
 
 
+def _pinged(engine: Engine) -> Engine:
+    """Ask a connection that has lain idle whether it is alive before it is used: a rarer `pool_pre_ping`."""
+
+    @event.listens_for(engine, "checkin")
+    def _left(_connection: Any, record: ConnectionPoolEntry) -> None:
+        record.info[_LEFT] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def _taken(connection: Any, record: ConnectionPoolEntry, _proxy: Any) -> None:
+        left = record.info.get(_LEFT)
+        if left is None or time.monotonic() - left < _ALIVE:
+            return
+        try:
+            if engine.dialect.do_ping(connection):
+                return
+        except engine.dialect.loaded_dbapi.Error as error:
+            if not engine.dialect.is_disconnect(error, connection, None):
+                raise
+        raise InvalidatePoolError("the database has closed an idle connection")
+
+    return engine
+
+
 def _isolated(engine: Engine) -> Engine:
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         write = connection.get_execution_options().get("troth_write", True)
+        if engine.dialect.driver == "psycopg":  # it says so in its BEGIN: one question less
+            driver: Any = connection.connection.dbapi_connection
+            for name, value in _LEVELS[write].items():
+                if getattr(driver, name) != value:
+                    setattr(driver, name, value)
+            return
         # MariaDB's default, REPEATABLE READ, would show a writer an old state and lock the gaps between rows.
         level = "READ COMMITTED" if write else "REPEATABLE READ, READ ONLY"
         connection.exec_driver_sql(f"SET TRANSACTION ISOLATION LEVEL {level}")

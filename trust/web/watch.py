@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One row of a database, asked for again and again, at the least cost.
+"""Rows of a database, asked for again and again, at the least cost.
 
     head = database.watch("SELECT seq, hash FROM server_audit_head")
     head.look()                  # (7, "5f3a…"): what was committed when this was called, or later
+    keys = database.lookup(select(…).where(Key.key_id == bindparam("key_id")))
+    keys.rows(key_id="…")        # [(…)], likewise
 
 What was read before may be given out again for as long as such a row, which every change changes, is still the same:
 in whatever process or replica the change was made, since the database itself is asked each time.
 
-The row is read by a connection of its own, outside of transactions and of SQLAlchemy's session.  Threads that ask
+The rows are read by a connection of its own, outside of transactions and of SQLAlchemy's session.  Threads that ask
 while a question is under way wait for the next one, which is asked once for all of them: no answer is older than the
 question that it is given to.
 """
@@ -18,11 +20,140 @@ import contextlib
 import threading
 from typing import Any, cast
 
-from sqlalchemy import Engine, PoolProxiedConnection
+from sqlalchemy import Engine, PoolProxiedConnection, Select
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import SQLAlchemyError
 
+from trust.errors import UnavailableError
+
 Look = tuple[Any, ...]
+
+
+class _Line:
+    """A connection of its own, for one thread at a time; opened when it is needed."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._connection: PoolProxiedConnection | None = None
+        self._cursor: Any = None
+
+    def ask(self, statement: str, values: Any = ()) -> list[Look]:
+        """The rows of a statement that changes nothing.
+
+        Raises:
+            UnavailableError: the database does not answer.
+        """
+        for is_last in (False, True):  # the connection may have been closed since the last time
+            try:
+                if self._connection is None:
+                    self._open()
+                self._cursor.execute(statement, values)
+                return [tuple(row) for row in self._cursor.fetchall()]  # all: SQLite's transaction would stay open
+            except (self._engine.dialect.loaded_dbapi.Error, SQLAlchemyError) as error:
+                self.drop()
+                if is_last:
+                    said = " ".join(str(getattr(error, "orig", None) or error).split())
+                    raise UnavailableError(f"the database does not answer: {said}") from error
+            except BaseException:
+                self.drop()
+                raise
+        raise AssertionError
+
+    def drop(self) -> None:
+        """Close the connection; the next question opens another."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(self._engine.dialect.loaded_dbapi.Error, SQLAlchemyError):
+                connection.close()
+
+    def _open(self) -> None:
+        connection = self._engine.raw_connection()
+        connection.detach()  # it is not the pool's any more
+        self._connection = connection
+        self._engine.dialect.set_isolation_level(cast(DBAPIConnection, connection.dbapi_connection), "AUTOCOMMIT")
+        self._cursor = connection.cursor()
+
+
+class _Round:
+    """What is asked at once.
+
+    Attributes:
+        answers: by values, the rows, or why there are none.
+        is_over: whether they are there.
+    """
+
+    def __init__(self) -> None:
+        self.answers: dict[tuple[Any, ...], list[Look] | UnavailableError | None] = {}
+        self.is_over = False
+
+
+class Lookup:
+    """A statement with values, and whoever asks for its rows.
+
+    Args:
+        engine: the database's; in the process that asks.
+        statement: with a `bindparam` for each value; its rows come as the driver has them.
+    """
+
+    def __init__(self, engine: Engine, statement: Select[*tuple[Any, ...]] | str) -> None:
+        self._line = _Line(engine)
+        self._names: tuple[str, ...] = ()
+        self._is_positional = False
+        if isinstance(statement, str):
+            self._statement = statement
+        else:
+            compiled = statement.compile(dialect=engine.dialect)
+            self._statement, self._is_positional = str(compiled), compiled.positional
+            self._names = tuple(compiled.positiontup or () if compiled.positional else compiled.params)
+        self._turn = threading.Condition(threading.Lock())
+        self._is_asking = False
+        self._next = _Round()
+
+    def rows(self, **values: str) -> list[Look]:
+        """The rows as they are now.
+
+        Args:
+            values: by the names of the parameters.
+
+        Raises:
+            UnavailableError: the database does not answer.
+        """
+        wanted = tuple(values[name] for name in self._names)
+        with self._turn:
+            # A question that is under way may have been asked before something that the caller knows of.
+            mine = self._next
+            mine.answers[wanted] = None
+            while self._is_asking and not mine.is_over:
+                self._turn.wait()
+            leads = not mine.is_over
+            if leads:
+                self._is_asking, self._next = True, _Round()
+        if leads:
+            try:
+                for each in mine.answers:
+                    mine.answers[each] = self._ask(each)
+            finally:
+                with self._turn:
+                    self._is_asking, mine.is_over = False, True
+                    self._turn.notify_all()
+        answer = mine.answers[wanted]
+        if isinstance(answer, list):
+            return answer
+        raise answer or UnavailableError("the database was not asked")
+
+    def close(self) -> None:
+        """Close the connection; the next question opens another."""
+        with self._turn:
+            while self._is_asking:
+                self._turn.wait()
+            self._line.drop()
+
+    def _ask(self, values: tuple[Any, ...]) -> list[Look] | UnavailableError:
+        given = values if self._is_positional or not values else dict(zip(self._names, values, strict=True))
+        try:
+            return self._line.ask(self._statement, given)
+        except UnavailableError as error:
+            return error
 
 
 class Watch:
@@ -34,69 +165,16 @@ class Watch:
     """
 
     def __init__(self, engine: Engine, statement: str) -> None:
-        self._engine = engine
-        self._statement = statement
-        self._connection: PoolProxiedConnection | None = None
-        self._cursor: Any = None
-        self._turn = threading.Condition(threading.Lock())
-        self._is_asking = False
-        self._asked = self._answered = 0
-        self._row: Look | None = None
+        self._lookup = Lookup(engine, statement)
 
     def look(self) -> Look | None:
         """The row as it is now; None when there is none, or the database does not answer."""
-        with self._turn:
-            # A question that is under way may have been asked before something that the caller knows of.
-            number = self._asked + 1
-            while self._answered < number:
-                if not self._is_asking:
-                    self._is_asking = True
-                    self._asked += 1
-                    break
-                self._turn.wait()
-            else:
-                return self._row
-        row = None
         try:
-            row = self._ask()
-        finally:
-            with self._turn:
-                self._is_asking = False
-                self._answered, self._row = self._asked, row
-                self._turn.notify_all()
-        return row
+            rows = self._lookup.rows()
+        except UnavailableError:
+            return None
+        return rows[0] if rows else None
 
     def close(self) -> None:
         """Close the connection; the next look opens another."""
-        with self._turn:
-            while self._is_asking:
-                self._turn.wait()
-            self._drop()
-
-    def _ask(self) -> Look | None:
-        for _ in range(2):  # the connection may have been closed since the last time
-            try:
-                if self._connection is None:
-                    self._open()
-                self._cursor.execute(self._statement)
-                rows = self._cursor.fetchall()  # to the end: SQLite's transaction would stay open
-                return tuple(rows[0]) if rows else None
-            except (self._engine.dialect.loaded_dbapi.Error, SQLAlchemyError):
-                self._drop()
-            except BaseException:
-                self._drop()
-                raise
-        return None
-
-    def _open(self) -> None:
-        connection = self._engine.raw_connection()
-        connection.detach()  # it is not the pool's any more
-        self._connection = connection
-        self._engine.dialect.set_isolation_level(cast(DBAPIConnection, connection.dbapi_connection), "AUTOCOMMIT")
-        self._cursor = connection.cursor()
-
-    def _drop(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with contextlib.suppress(self._engine.dialect.loaded_dbapi.Error, SQLAlchemyError):
-                connection.close()
+        self._lookup.close()
