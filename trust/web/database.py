@@ -36,6 +36,7 @@ from sqlalchemy.exc import TimeoutError as NoConnectionError
 from sqlalchemy.orm import Session
 
 from trust.errors import InvalidError, SettingsError, UnavailableError
+from trust.web.readings import Readings
 from trust.web.watch import Watch
 
 R = TypeVar("R")
@@ -51,6 +52,9 @@ _ATTEMPTS = 10
 # PostgreSQL's serialization failure and deadlock; MySQL's deadlock, lock wait timeout, and the savepoint that went
 # with the transaction when it was broken off.
 _BROKEN_OFF = {"40001", "40P01", 1213, 1205, 1305}
+#: What is another after every commit.  SQLite counts them for each connection (https://sqlite.org/pragma.html); two
+#: equal snapshots of PostgreSQL see the same transactions.
+_CHANGES = {"sqlite": "PRAGMA data_version", "postgresql": "SELECT pg_current_snapshot()::text"}
 # All that is not about the values: no connection, no such table, no right to it.
 _FAILURES = (OperationalError, ProgrammingError, InterfaceError, InternalError, NoConnectionError)
 
@@ -76,6 +80,8 @@ class Database:
             # Without the URL itself: it may hold a password.
             raise SettingsError(f"the database URL cannot be used: {type(error).__name__}") from error
         self._watches: list[Watch] = []
+        #: what was read before, for requests
+        self.readings = Readings(self.changes())
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -134,6 +140,15 @@ class Database:
             statement: gives it; without parameters, and quick.
         """
         watch = Watch(self.engine, statement)
+        self._watches.append(watch)
+        return watch
+
+    def changes(self) -> Watch | None:
+        """A row that is another one after every commit to this database, by whomever; None: it has no such row."""
+        statement = _CHANGES.get(self.engine.dialect.name)
+        if statement is None:
+            return None
+        watch = Watch(self.engine, statement, of_connection=True)
         self._watches.append(watch)
         return watch
 
