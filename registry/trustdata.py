@@ -5,7 +5,8 @@
     trust_data.of(gun, policy).lookup("1")
 
 Nothing is believed for a while.  What is remembered is only that certain bytes were verified, so an unchanged
-collection costs one small request, and a publish counts from the next request of every replica.
+collection costs one small request, and a publish counts from the next request of every replica.  Pulls that come
+while a question is under way share the next one.
 """
 
 from __future__ import annotations
@@ -20,14 +21,29 @@ from trust.cache import Cache
 from trust.collection import Collection
 from trust.errors import FormatError, RollbackError, UnavailableError
 from trust.metadata import peek_version
-from trust.names import ROOT, Gun
+from trust.names import ROOT, TIMESTAMP, Gun
 from trust.pins import Pins
 from trust.reader import Reader, Source
+from trust.web.waves import Waves
 
 #: How often a reader that looks as if it were shown old files begins again.
 _OVERTAKEN = 3
 #: Collections that a process remembers verified.
 _REMEMBERED = 500
+
+
+class _Shared:
+    """A source that is asked for a timestamp once for all pulls that wait for it; no answer is older than a pull."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._waves = Waves[bytes]()
+
+    def fetch(self, gun: Gun, name: str, limit: int) -> bytes:
+        """See `Source`."""
+        if name != TIMESTAMP:
+            return self._source.fetch(gun, name, limit)
+        return self._waves.ask((gun, limit), lambda: self._source.fetch(gun, name, limit))
 
 
 class TrustData:
@@ -42,7 +58,7 @@ class TrustData:
     def __init__(
         self, source: Source | None, cache: Cache, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     ) -> None:
-        self._source = source
+        self._source = None if source is None else _Shared(source)
         self._cache = cache
         self._clock = clock
         self._readers: OrderedDict[tuple[object, ...], Reader] = OrderedDict()

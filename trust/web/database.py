@@ -20,6 +20,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
@@ -40,6 +41,7 @@ from trust.web.readings import Readings
 from trust.web.watch import Watch
 
 R = TypeVar("R")
+_connections = count(1)
 #: What is done at the end of a transaction; it returns what is done once that is committed.
 Work = Callable[[Session], Callable[[], None]]
 
@@ -52,9 +54,12 @@ _ATTEMPTS = 10
 # PostgreSQL's serialization failure and deadlock; MySQL's deadlock, lock wait timeout, and the savepoint that went
 # with the transaction when it was broken off.
 _BROKEN_OFF = {"40001", "40P01", 1213, 1205, 1305}
-#: What is another after every commit.  SQLite counts them for each connection (https://sqlite.org/pragma.html); two
-#: equal snapshots of PostgreSQL see the same transactions.
-_CHANGES = {"sqlite": "PRAGMA data_version", "postgresql": "SELECT pg_current_snapshot()::text"}
+#: What is another after every commit.  SQLite counts them for each connection (sqlite.org/pragma.html), so the
+#: connection's number goes with it; two equal snapshots of one server of PostgreSQL see the same transactions.
+_CHANGES = {
+    "sqlite": "SELECT troth_connection(), data_version FROM pragma_data_version",
+    "postgresql": "SELECT pg_postmaster_start_time()::text, pg_current_snapshot()::text",
+}
 # All that is not about the values: no connection, no such table, no right to it.
 _FAILURES = (OperationalError, ProgrammingError, InterfaceError, InternalError, NoConnectionError)
 
@@ -148,9 +153,7 @@ class Database:
         statement = _CHANGES.get(self.engine.dialect.name)
         if statement is None:
             return None
-        watch = Watch(self.engine, statement, of_connection=True)
-        self._watches.append(watch)
-        return watch
+        return self.watch(statement)
 
     def dispose(self) -> None:
         """Close all connections."""
@@ -204,6 +207,8 @@ def _open(url: str) -> Engine:
     @event.listens_for(engine, "connect")
     def _pragmas(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # pysqlite's own BEGIN comes too late
+        number = next(_connections)
+        connection.create_function("troth_connection", 0, lambda: number)
         _keep_log(connection)
         for pragma in ("synchronous=FULL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")

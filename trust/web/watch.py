@@ -31,15 +31,11 @@ class Watch:
     Args:
         engine: the database's; in the process that asks.
         statement: without parameters.
-        of_connection: whether the row can be compared with others of the same connection only; then the connection's
-            number stands before it.
     """
 
-    def __init__(self, engine: Engine, statement: str, *, of_connection: bool = False) -> None:
+    def __init__(self, engine: Engine, statement: str) -> None:
         self._engine = engine
         self._statement = statement
-        self._of_connection = of_connection
-        self._opened = 0
         self._connection: PoolProxiedConnection | None = None
         self._cursor: Any = None
         self._turn = threading.Condition(threading.Lock())
@@ -84,9 +80,7 @@ class Watch:
                     self._open()
                 self._cursor.execute(self._statement)
                 rows = self._cursor.fetchall()  # to the end: SQLite's transaction would stay open
-                if not rows:
-                    return None
-                return (self._opened, *rows[0]) if self._of_connection else tuple(rows[0])
+                return tuple(rows[0]) if rows else None
             except (self._engine.dialect.loaded_dbapi.Error, SQLAlchemyError):
                 self._drop()
             except BaseException:
@@ -100,7 +94,6 @@ class Watch:
         self._connection = connection
         self._engine.dialect.set_isolation_level(cast(DBAPIConnection, connection.dbapi_connection), "AUTOCOMMIT")
         self._cursor = connection.cursor()
-        self._opened += 1
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None
