@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Verified trust collections, as they are now: the notary server is asked at every call.
+"""Verified trust collections, as they are now: the notary server is asked for every call.
 
     trust_data = TrustData(source, DatabaseCache(database))
     trust_data.of(gun, policy).lookup("1")
 
 Nothing is believed for a while.  What is remembered is only that certain bytes were verified, so an unchanged
 collection costs one small request, and a publish counts from the next request of every replica.  Pulls that come
-while a question is under way share the next one.
+while a question is under way share the next one; only where the operator says so, an answer counts for a moment
+more (the setting `trust_age_seconds`).
 """
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -33,17 +35,39 @@ _REMEMBERED = 500
 
 
 class _Shared:
-    """A source that is asked for a timestamp once for all pulls that wait for it; no answer is older than a pull."""
+    """A source that is asked for a timestamp once for all pulls that wait for it.
 
-    def __init__(self, source: Source) -> None:
+    Without an age no answer is older than the pull that gets it.
+    """
+
+    def __init__(self, source: Source, age: float) -> None:
         self._source = source
+        self._age = age
         self._waves = Waves[bytes]()
+        self._answers: dict[Gun, tuple[float, bytes]] = {}
 
     def fetch(self, gun: Gun, name: str, limit: int) -> bytes:
         """See `Source`."""
         if name != TIMESTAMP:
             return self._source.fetch(gun, name, limit)
-        return self._waves.ask((gun, limit), lambda: self._source.fetch(gun, name, limit))
+        if self._age:
+            asked, data = self._answers.get(gun, (float("-inf"), b""))
+            if time.monotonic() - asked < self._age:
+                return data
+        return self._waves.ask(gun, lambda: self._ask(gun, limit))
+
+    def forget(self, gun: Gun) -> None:
+        """Ask for the timestamp of `gun` the next time, whatever its age."""
+        self._answers.pop(gun, None)
+
+    def _ask(self, gun: Gun, limit: int) -> bytes:
+        now = time.monotonic()  # the answer may be as old as the question
+        data = self._source.fetch(gun, TIMESTAMP, limit)
+        if self._age:
+            if len(self._answers) >= _REMEMBERED:
+                self._answers.clear()
+            self._answers[gun] = now, data
+        return data
 
 
 class TrustData:
@@ -53,12 +77,19 @@ class TrustData:
         source: the notary server; None: there is none, so nothing can be known.
         cache: what was believed before.
         clock: gives the time, aware.
+        age: for how many seconds an answer of the notary server counts for further pulls of this process; an answer
+            that does not come counts for nobody.
     """
 
     def __init__(
-        self, source: Source | None, cache: Cache, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        source: Source | None,
+        cache: Cache,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        age: float = 0.0,
     ) -> None:
-        self._source = None if source is None else _Shared(source)
+        self._source = None if source is None else _Shared(source, age)
         self._cache = cache
         self._clock = clock
         self._readers: OrderedDict[tuple[object, ...], Reader] = OrderedDict()
@@ -85,7 +116,7 @@ class TrustData:
             except RollbackError:
                 # Perhaps another thread or process kept a newer file while this one was still reading: then it only
                 # has to read again.
-                continue
+                self._forget(gun)
         return reader.refresh()
 
     def in_grace(self, collection: Collection) -> str | None:
@@ -102,6 +133,10 @@ class TrustData:
             return None if kept is None else peek_version(kept)
         except FormatError:
             return None
+
+    def _forget(self, gun: Gun) -> None:
+        if self._source is not None:
+            self._source.forget(gun)
 
     def _reader(self, gun: Gun, policy: Policy) -> Reader:
         if self._source is None:
