@@ -6,8 +6,8 @@
 
 Nothing is believed for a while.  What is remembered is only that certain bytes were verified, so an unchanged
 collection costs one small request, and a publish counts from the next request of every replica.  Pulls that come
-while a question is under way share the next one; only where the operator says so, an answer counts for a moment
-more (the setting `trust_age_seconds`).
+while one is being answered share the next question, and its verification.  Only where the operator says so, an answer
+of the notary server counts for a moment more (the setting `trust_age_seconds`).
 """
 
 from __future__ import annotations
@@ -34,40 +34,30 @@ _OVERTAKEN = 3
 _REMEMBERED = 500
 
 
-class _Shared:
-    """A source that is asked for a timestamp once for all pulls that wait for it.
-
-    Without an age no answer is older than the pull that gets it.
-    """
+class _Aged:
+    """A source whose timestamps count for a while: for no time at all, unless there is an age."""
 
     def __init__(self, source: Source, age: float) -> None:
         self._source = source
         self._age = age
-        self._waves = Waves[bytes]()
         self._answers: dict[Gun, tuple[float, bytes]] = {}
 
     def fetch(self, gun: Gun, name: str, limit: int) -> bytes:
         """See `Source`."""
-        if name != TIMESTAMP:
+        if not self._age or name != TIMESTAMP:
             return self._source.fetch(gun, name, limit)
-        if self._age:
-            asked, data = self._answers.get(gun, (float("-inf"), b""))
-            if time.monotonic() - asked < self._age:
-                return data
-        return self._waves.ask(gun, lambda: self._ask(gun, limit))
-
-    def forget(self, gun: Gun) -> None:
-        """Ask for the timestamp of `gun` the next time, whatever its age."""
-        self._answers.pop(gun, None)
-
-    def _ask(self, gun: Gun, limit: int) -> bytes:
-        now = time.monotonic()  # the answer may be as old as the question
-        data = self._source.fetch(gun, TIMESTAMP, limit)
-        if self._age:
+        now = time.monotonic()  # an answer may be as old as its question
+        asked, data = self._answers.get(gun, (float("-inf"), b""))
+        if now - asked >= self._age:
+            data = self._source.fetch(gun, name, limit)
             if len(self._answers) >= _REMEMBERED:
                 self._answers.clear()
             self._answers[gun] = now, data
         return data
+
+    def forget(self, gun: Gun) -> None:
+        """Ask for the timestamp of `gun` the next time, whatever its age."""
+        self._answers.pop(gun, None)
 
 
 class TrustData:
@@ -79,6 +69,8 @@ class TrustData:
         clock: gives the time, aware.
         age: for how many seconds an answer of the notary server counts for further pulls of this process; an answer
             that does not come counts for nobody.
+        renew: called before what was believed is looked up for several pulls at once, since it must be no older than
+            the last of them.
     """
 
     def __init__(
@@ -88,10 +80,13 @@ class TrustData:
         *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         age: float = 0.0,
+        renew: Callable[[], None] = lambda: None,
     ) -> None:
-        self._source = None if source is None else _Shared(source, age)
+        self._source = None if source is None else _Aged(source, age)
         self._cache = cache
         self._clock = clock
+        self._renew = renew
+        self._waves = Waves[Collection]()
         self._readers: OrderedDict[tuple[object, ...], Reader] = OrderedDict()
         self._lock = Lock()
 
@@ -110,13 +105,18 @@ class TrustData:
             UnauthorizedError: the notary server does not let us read it.
         """
         reader = self._reader(gun, policy)
+        return self._waves.ask(reader, lambda: self._refreshed(gun, reader))
+
+    def _refreshed(self, gun: Gun, reader: Reader) -> Collection:
         for _ in range(_OVERTAKEN):
+            self._renew()
             try:
                 return reader.refresh()
             except RollbackError:
                 # Perhaps another thread or process kept a newer file while this one was still reading: then it only
                 # has to read again.
                 self._forget(gun)
+        self._renew()
         return reader.refresh()
 
     def in_grace(self, collection: Collection) -> str | None:
