@@ -103,7 +103,13 @@ def create_app(
         source = notary_source(settings.notary_url, settings.notary_ca, issuer, clock)
     sites = Sites(settings.hosts)
     policies = _policies(settings)
-    trust_data = TrustData(source, DatabaseCache(database), clock=clock)
+    trust_data = TrustData(
+        source,
+        DatabaseCache(database),
+        clock=clock,
+        age=settings.trust_age_seconds,
+        renew=database.readings.renew,
+    )
     enforcer = Enforcer(database, policies, trust_data)
     reporter, addresses = Reporter(database), open_addresses(settings)
     guard = Guard(_verifier(settings), settings.realm, settings.token_service, clock=clock)

@@ -63,7 +63,7 @@ class Case:
             self._deny(*self._uncovered(stored), digest)
         return digest
 
-    def blob(self, digest: Digest) -> Digest:
+    def blob(self, digest: Digest, _tag: Tag | None = None) -> Digest:
         """What may be served of a blob; errors as for `manifest`."""
         holders = repositories.holders(self.session, self.repository, digest)
         if not self._are_covered(holders, self._rule.covers):

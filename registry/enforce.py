@@ -44,6 +44,9 @@ from trust.web.database import Database
 
 _log = logging.getLogger("troth.enforce")
 
+#: Asks a case for a manifest or a blob, perhaps by a tag.
+Judge = Callable[[Case, Digest, Tag | None], Digest]
+
 
 @dataclass(frozen=True, slots=True)
 class Permit:
@@ -112,7 +115,7 @@ class Enforcer:
             UnavailableError: that cannot be decided now.
         """
         try:
-            return self._serve(grant, repository, digest, tag, lambda case: case.manifest(digest, tag))
+            return self._serve(grant, repository, digest, tag, Case.manifest)
         except (DeniedError, UnavailableError) as error:
             if isinstance(error.detail, dict):  # where more is known (registry.views.explain)
                 explain = f"/api/v1/repositories/{repository}/trust/explain?reference={tag or digest}"
@@ -121,7 +124,7 @@ class Enforcer:
 
     def blob(self, grant: Grant, repository: RepositoryName, digest: Digest) -> Permit:
         """Whether a blob may be served; arguments and errors as for `manifest`."""
-        return self._serve(grant, repository, digest, None, lambda case: case.blob(digest))
+        return self._serve(grant, repository, digest, None, Case.blob)
 
     def deletion(self, grant: Grant, repository: RepositoryName, reference: Tag | Digest, *, cascade: bool) -> Permit:
         """Whether a tag or a manifest may be deleted.
@@ -185,7 +188,7 @@ class Enforcer:
         policy: Policy,
         digest: Digest,
         tag: Tag | None,
-        judge: Callable[[Case], Digest] | None = None,
+        judge: Judge = Case.manifest,
     ) -> Finding:
         """What a consumer would get of a manifest, and what is known about it; for `registry.explain`.
 
@@ -194,7 +197,7 @@ class Enforcer:
             policy: what is demanded.
             digest: the manifest itself, or what the tag stands for.
             tag: the tag that it is asked by, if by one.
-            judge: asks something else than for that manifest.
+            judge: asks something else than for that manifest; what it says follows from the case alone.
         """
         gun = self._policies.gun(repository)
         try:
@@ -202,10 +205,15 @@ class Enforcer:
         except (DeniedError, UnavailableError) as error:
             return Finding(gun, policy, refusal=error)
         in_grace = self._trust_data.in_grace(collection)
-        try:
+
+        def ask() -> tuple[Collection, Digest]:
             with self._database.read() as session:
-                case = Case(session, repository, policy, collection)
-                served = judge(case) if judge else case.manifest(digest, tag)
+                return collection, judge(Case(session, repository, policy, collection), digest, tag)
+
+        # By its number, which is no other collection's for as long as the answer, which holds it, is kept.
+        question = ("served", repository, policy, id(collection), digest, tag, judge)
+        try:
+            _, served = self._database.readings.get(question, ask)
         except (DeniedError, UnavailableError) as error:
             return Finding(gun, policy, collection, refusal=error, in_grace=in_grace)
         return Finding(gun, policy, collection, served, in_grace=in_grace)
@@ -216,7 +224,7 @@ class Enforcer:
         repository: RepositoryName,
         digest: Digest,
         tag: Tag | None,
-        judge: Callable[[Case], Digest],
+        judge: Judge,
     ) -> Permit:
         policy = self._policy(repository)
         if policy.mode is Mode.DISABLED or may_sign(grant, repository):
@@ -235,8 +243,11 @@ class Enforcer:
         return Permit(finding.digest)
 
     def _policy(self, repository: RepositoryName) -> Policy:
-        with self._database.read() as session:
-            return self._policies.of(session, repository)
+        def read() -> Policy:
+            with self._database.read() as session:
+                return self._policies.of(session, repository)
+
+        return self._database.readings.get(("policy", repository), read)
 
     def _refuse_signed(
         self, gun: Gun, repository: RepositoryName, policy: Policy, reference: Tag | Digest | None

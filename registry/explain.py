@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from registry import repositories
+from registry.cases import Case
 from registry.enforce import Enforcer, Finding
 from registry.policies import Mode, Policies, Policy
 from registry.repositories import StoredManifest
@@ -31,6 +32,10 @@ Facts = dict[str, Any]
 
 #: What nothing has.
 _NOTHING = Digest(f"sha256:{'0' * 64}")
+
+
+def _allow(_case: Case, digest: Digest, _tag: Tag | None) -> Digest:
+    return digest
 
 
 class Explainer:
@@ -68,7 +73,7 @@ class Explainer:
         # What is not here is not served; what the trust data says of it is told all the same.
         asked = digest or _NOTHING
         try:
-            finding = self._enforcer.find(repository, policy, asked, tag, None if stored else lambda _case: asked)
+            finding = self._enforcer.find(repository, policy, asked, tag, Case.manifest if stored else _allow)
         except NotFoundError:  # deleted a moment ago
             return self.explain(repository, reference)
         facts: Facts = {
@@ -102,7 +107,7 @@ class Explainer:
         with self._database.read() as session:
             policy = self._policies.of(session, repository)
             found = repositories.list_tagged(session, repository, last, limit)
-        finding = self._enforcer.find(repository, policy, _NOTHING, None, lambda _case: _NOTHING)
+        finding = self._enforcer.find(repository, policy, _NOTHING, None, _allow)
         unknown = isinstance(finding.refusal, UnavailableError)
         rule = None if finding.collection is None else Rule(finding.collection, policy)
         return [

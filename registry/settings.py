@@ -77,6 +77,10 @@ class Settings:
     trust_grace_days: int = field(
         default=0, metadata=_help("for how many days expired trust data is believed, with a warning; never a root")
     )
+    trust_age_seconds: int = field(
+        default=0,
+        metadata=_help("for how many seconds, at most 2, an answer of the notary server counts for further pulls"),
+    )
     admin_name: str = field(default="admin", metadata=_help("name of the administrator"))
     admin_password_file: Path | None = field(
         default=None, metadata=_help("file with the administrator's first password")
@@ -120,6 +124,8 @@ class Settings:
         problems = observing_problems(self.log_format, self.metrics_listen, self.listen)
         if self.trust_mode not in TRUST_MODES:
             problems.append(f"trust_mode must be one of {', '.join(TRUST_MODES)}")
+        if not 0 <= self.trust_age_seconds <= 2:
+            problems.append("trust_age_seconds must be 0 to 2")
         if not self.hosts:
             problems.append("hosts must name at least one host")
         if (self.tls_certificate is None) != (self.tls_key is None):

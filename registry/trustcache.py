@@ -45,8 +45,12 @@ class DatabaseCache:
 
     def load(self, gun: Gun, role: RoleName) -> bytes | None:
         """See `Cache`."""
-        with self._database.read() as session:
-            return session.scalar(_find(gun, role).with_only_columns(TrustFileRow.data))
+
+        def read() -> bytes | None:
+            with self._database.read() as session:
+                return session.scalar(_find(gun, role).with_only_columns(TrustFileRow.data))
+
+        return self._database.readings.get(("trust", gun, role), read)
 
     def save(self, gun: Gun, role: RoleName, version: int, data: bytes) -> None:
         """See `Cache`."""
@@ -62,11 +66,13 @@ class DatabaseCache:
                 outbox.tell(session, _published(gun, role, version, data))
 
         self._database.transact(work)
+        self._database.readings.renew()
 
     def drop(self, gun: Gun, role: RoleName) -> None:
         """See `Cache`."""
         with self._database.write() as session:
             session.execute(delete(TrustFileRow).where(TrustFileRow.gun == gun, TrustFileRow.role == role))
+        self._database.readings.renew()
 
     def forget(self, gun: Gun) -> bool:
         """Forget all of a collection, so that its next root is believed anew: only an administrator may want this.

@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Verified trust collections, as they are now: the notary server is asked at every call.
+"""Verified trust collections, as they are now: the notary server is asked for every call.
 
     trust_data = TrustData(source, DatabaseCache(database))
     trust_data.of(gun, policy).lookup("1")
 
 Nothing is believed for a while.  What is remembered is only that certain bytes were verified, so an unchanged
-collection costs one small request, and a publish counts from the next request of every replica.
+collection costs one small request, and a publish counts from the next request of every replica.  Pulls that come
+while one is being answered share the next question, and its verification.  Only where the operator says so, an answer
+of the notary server counts for a moment more (the setting `trust_age_seconds`).
 """
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -20,14 +23,41 @@ from trust.cache import Cache
 from trust.collection import Collection
 from trust.errors import FormatError, RollbackError, UnavailableError
 from trust.metadata import peek_version
-from trust.names import ROOT, Gun
+from trust.names import ROOT, TIMESTAMP, Gun
 from trust.pins import Pins
 from trust.reader import Reader, Source
+from trust.web.waves import Waves
 
 #: How often a reader that looks as if it were shown old files begins again.
 _OVERTAKEN = 3
 #: Collections that a process remembers verified.
 _REMEMBERED = 500
+
+
+class _Aged:
+    """A source whose timestamps count for a while: for no time at all, unless there is an age."""
+
+    def __init__(self, source: Source, age: float) -> None:
+        self._source = source
+        self._age = age
+        self._answers: dict[Gun, tuple[float, bytes]] = {}
+
+    def fetch(self, gun: Gun, name: str, limit: int) -> bytes:
+        """See `Source`."""
+        if not self._age or name != TIMESTAMP:
+            return self._source.fetch(gun, name, limit)
+        now = time.monotonic()  # an answer may be as old as its question
+        asked, data = self._answers.get(gun, (float("-inf"), b""))
+        if now - asked >= self._age:
+            data = self._source.fetch(gun, name, limit)
+            if len(self._answers) >= _REMEMBERED:
+                self._answers.clear()
+            self._answers[gun] = now, data
+        return data
+
+    def forget(self, gun: Gun) -> None:
+        """Ask for the timestamp of `gun` the next time, whatever its age."""
+        self._answers.pop(gun, None)
 
 
 class TrustData:
@@ -37,14 +67,26 @@ class TrustData:
         source: the notary server; None: there is none, so nothing can be known.
         cache: what was believed before.
         clock: gives the time, aware.
+        age: for how many seconds an answer of the notary server counts for further pulls of this process; an answer
+            that does not come counts for nobody.
+        renew: called before what was believed is looked up for several pulls at once, since it must be no older than
+            the last of them.
     """
 
     def __init__(
-        self, source: Source | None, cache: Cache, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        source: Source | None,
+        cache: Cache,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        age: float = 0.0,
+        renew: Callable[[], None] = lambda: None,
     ) -> None:
-        self._source = source
+        self._source = None if source is None else _Aged(source, age)
         self._cache = cache
         self._clock = clock
+        self._renew = renew
+        self._waves = Waves[Collection]()
         self._readers: OrderedDict[tuple[object, ...], Reader] = OrderedDict()
         self._lock = Lock()
 
@@ -63,13 +105,18 @@ class TrustData:
             UnauthorizedError: the notary server does not let us read it.
         """
         reader = self._reader(gun, policy)
+        return self._waves.ask(reader, lambda: self._refreshed(gun, reader))
+
+    def _refreshed(self, gun: Gun, reader: Reader) -> Collection:
         for _ in range(_OVERTAKEN):
+            self._renew()
             try:
                 return reader.refresh()
             except RollbackError:
                 # Perhaps another thread or process kept a newer file while this one was still reading: then it only
                 # has to read again.
-                continue
+                self._forget(gun)
+        self._renew()
         return reader.refresh()
 
     def in_grace(self, collection: Collection) -> str | None:
@@ -86,6 +133,10 @@ class TrustData:
             return None if kept is None else peek_version(kept)
         except FormatError:
             return None
+
+    def _forget(self, gun: Gun) -> None:
+        if self._source is not None:
+            self._source.forget(gun)
 
     def _reader(self, gun: Gun, policy: Policy) -> Reader:
         if self._source is None:

@@ -12,14 +12,14 @@ The rules:
 * one upload has one writer at a time, and the database says who: a request claims the upload, renews its claim while
   bytes come, and gives it up at its end.  Nobody holds a lock meanwhile.  A claim that was not renewed for `LEASE`
   (its process was killed, its client is gone) may be taken over; the storage then fences the old writer off;
-* the digest is checked by reading all of it back, so any process can finish what others began;
+* bytes are hashed as they come; where the digest is asked for by a process that has not seen all of them, they are
+  read back, so any process can finish what others began;
 * content is expected, stored, and then linked: what a client was told is there, is there, and the garbage collector
   never takes it away in between.
 """
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -40,6 +40,7 @@ from registry.errors import (
     UploadBusyError,
     UploadUnknownError,
 )
+from registry.hashing import Begun, Running
 from registry.models import RepositoryRow, UploadRow
 from registry.repositories import ensure_repository
 from registry.storage.base import Storage
@@ -95,6 +96,7 @@ class Uploads:
         self._clock = clock
         self._max_bytes = max_bytes
         self._max_open = max_open
+        self._begun = Begun()
 
     def start(self, repository: RepositoryName, algorithm: str, owner: str) -> Upload:
         """Begin an upload to `repository`, which is made if it is not there.
@@ -142,14 +144,18 @@ class Uploads:
             TooLargeError: the blob would be longer than is taken.
         """
         with self._claim(repository, upload, chunk.start) as claim:
-            end = self._write(claim, chunk)
+            running = self._begun.take(upload, claim.offset, _algorithms(claim.algorithm))
+            end = self._write(claim, chunk, running)
             with self._database.write() as session:
                 row = _find(session, _query(repository, upload).with_for_update(of=UploadRow))
                 if row.writer != claim.writer:
                     raise _busy()
                 row.offset, row.touched, row.writer, row.claimed = end, self._clock(), None, None
                 claim.settled = True
-                return _value(row)
+                found = _value(row)
+        if running is not None:
+            self._begun.keep(upload, end, running)
+        return found
 
     def finish(self, repository: RepositoryName, upload: str, digest: Digest, chunk: Chunk) -> StoredBlob:
         """Add the last bytes and turn the upload into a blob of `repository`.
@@ -159,8 +165,13 @@ class Uploads:
             UploadUnknownError, UploadBusyError, RangeInvalidError, SizeInvalidError, TooLargeError: as in `append`.
         """
         with self._claim(repository, upload, chunk.start) as claim:
-            size = self._write(claim, chunk)
-            hashes = _hashes(claim.renewed(self._storage.upload_chunks(upload)), {"sha256", digest.algorithm})
+            running = self._begun.take(upload, claim.offset, _algorithms(digest.algorithm))
+            size = self._write(claim, chunk, running)
+            if running is None:
+                running = Running(_algorithms(digest.algorithm))
+                for _ in running.follow(claim.renewed(self._storage.upload_chunks(upload))):
+                    pass
+            hashes = running.hexdigests()
             if hashes[digest.algorithm] != digest.encoded:
                 raise DigestInvalidError("the digest is not that of the content", detail={"digest": digest})
             claim.renew()  # from here on it must still be the content that was hashed
@@ -199,8 +210,11 @@ class Uploads:
         if count >= self._max_open:
             raise TooManyUploadsError(f"{count} uploads are open; finish or cancel some before you begin another")
 
-    def _write(self, claim: _Claim, chunk: Chunk) -> int:
+    def _write(self, claim: _Claim, chunk: Chunk, running: Running | None) -> int:
+        blocks: Iterable[bytes]
         blocks = _measured(claim.renewed(chunk.blocks), chunk.length, self._max_bytes - claim.offset)
+        if running is not None:
+            blocks = running.follow(blocks)
         return self._storage.append(claim.upload, claim.offset, blocks, fence=claim.taken_over)
 
     @contextmanager
@@ -216,7 +230,7 @@ class Uploads:
                     "the chunk does not begin where the upload ends", detail={"offset": row.offset}
                 )
             row.writer, row.claimed, row.touched = writer, now, now
-            claim = _Claim(self._database, self._clock, upload, row.offset, writer, taken_over)
+            claim = _Claim(self._database, self._clock, _value(row), writer, taken_over)
         try:
             yield claim
         finally:
@@ -231,13 +245,13 @@ class _Claim:
         self,
         database: Database,
         clock: Callable[[], datetime],
-        upload: str,
-        offset: int,
+        upload: Upload,
         writer: str,
         taken_over: bool,
     ) -> None:
-        self.upload = upload
-        self.offset = offset
+        self.upload = upload.id
+        self.offset = upload.offset
+        self.algorithm = upload.algorithm
         self.writer = writer
         self.taken_over = taken_over
         self.settled = False
@@ -290,12 +304,9 @@ def _measured(blocks: Iterable[bytes], announced: int | None, limit: int) -> Ite
         raise SizeInvalidError(f"{announced} bytes were announced, {count} came")
 
 
-def _hashes(blocks: Iterable[bytes], algorithms: set[str]) -> dict[str, str]:
-    hashes = {algorithm: hashlib.new(algorithm) for algorithm in algorithms}
-    for block in blocks:
-        for each in hashes.values():
-            each.update(block)
-    return {algorithm: each.hexdigest() for algorithm, each in hashes.items()}
+def _algorithms(algorithm: str) -> frozenset[str]:
+    """What content is hashed by that a client names by `algorithm`."""
+    return frozenset(("sha256", algorithm))
 
 
 def _query(repository: RepositoryName, upload: str) -> Select[UploadRow]:

@@ -92,13 +92,16 @@ class BlobViews:
         return _headed(response, digest)
 
     def _find(self, repository: RepositoryName, digest: Digest) -> StoredBlob:
-        with self._database.read() as session:
-            blob = find_blob(session, repository, digest)
-            if blob is not None:
-                return blob
-            if not exists_repository(session, repository):
-                raise NameUnknownError("there is no such repository", detail={"name": repository})
-        raise BlobUnknownError("the repository has no such blob", detail={"digest": digest})
+        def read() -> StoredBlob:
+            with self._database.read() as session:
+                blob = find_blob(session, repository, digest)
+                if blob is not None:
+                    return blob
+                if not exists_repository(session, repository):
+                    raise NameUnknownError("there is no such repository", detail={"name": repository})
+            raise BlobUnknownError("the repository has no such blob", detail={"digest": digest})
+
+        return self._database.readings.get(("blob", repository, digest), read)
 
     def _spare(self, repository: RepositoryName, digest: Digest) -> None:
         if not self._database.transact(lambda session: spare_blob(session, repository, digest)):

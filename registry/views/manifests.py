@@ -24,6 +24,7 @@ from registry.manifests import parse
 from registry.models import TRAIL
 from registry.policies import Policies
 from registry.repositories import (
+    StoredManifest,
     delete_manifest,
     delete_tag,
     exists_repository,
@@ -91,17 +92,9 @@ class ManifestViews:
         """Serve a manifest; the tag is resolved once, and what it stood for then is decided about and served."""
         grant = self._gate.reader(repository)
         tag = reference if isinstance(reference, Tag) else None
-        with self._database.read() as session:
-            digest = reference if isinstance(reference, Digest) else resolve_tag(session, repository, reference)
-            stored = None if digest is None else find_manifest(session, repository, digest)
-            if digest is None or stored is None:
-                raise _unknown(session, repository, reference)
+        digest, stored = self._find(repository, reference)
         if (permitted := self._gate.manifest(grant, repository, digest, tag)) != digest:
-            digest = permitted  # what the tag is signed as
-            with self._database.read() as session:
-                stored = find_manifest(session, repository, digest)
-            if stored is None:  # deleted a moment ago
-                raise ManifestUnknownError("the repository has no such manifest", detail={"reference": reference})
+            digest, stored = self._find(repository, permitted)  # what the tag is signed as
         if stored.is_unused and grant.allows("repository", repository, "push"):
             # Its client may be about to push an index that names it, and will not push it again.
             self._spare(repository, digest)
@@ -111,14 +104,34 @@ class ManifestViews:
             response = Response(content_type=stored.media_type)
             response.content_length = stored.size
             return _headed(response, digest)
-        with self._database.read() as session:
-            data = read_manifest(session, repository, digest)
-        if data is None:  # deleted a moment ago
-            raise ManifestUnknownError("the repository has no such manifest", detail={"reference": reference})
+        data = self._read(repository, digest)
         told = {"tag": tag, "digest": digest, "media_type": stored.media_type}
         self._reporter.report(of_request(Kind.PULL, repository, self._clock(), **told))
         # As it was pushed, whatever the client accepts: a converted manifest is not the one that was signed.
         return _headed(Response(data, content_type=stored.media_type), digest)
+
+    def _find(self, repository: RepositoryName, reference: Tag | Digest) -> tuple[Digest, StoredManifest]:
+        """The manifest, and by which of its digests it is asked for."""
+
+        def read() -> tuple[Digest, StoredManifest]:
+            with self._database.read() as session:
+                digest = reference if isinstance(reference, Digest) else resolve_tag(session, repository, reference)
+                stored = None if digest is None else find_manifest(session, repository, digest)
+                if digest is None or stored is None:
+                    raise _unknown(session, repository, reference)
+            return digest, stored
+
+        return self._database.readings.get(("manifest", repository, reference), read)
+
+    def _read(self, repository: RepositoryName, digest: Digest) -> bytes:
+        def read() -> bytes:
+            with self._database.read() as session:
+                data = read_manifest(session, repository, digest)
+            if data is None:  # deleted a moment ago
+                raise ManifestUnknownError("the repository has no such manifest", detail={"reference": digest})
+            return data
+
+        return self._database.readings.get(("manifest data", repository, digest), read)
 
     def _spare(self, repository: RepositoryName, digest: Digest) -> None:
         if not self._database.transact(lambda session: spare_manifest(session, repository, digest)):

@@ -123,10 +123,13 @@ def enforcement(exits: ExitStack, folder: Path, server: Server, scale: Scale) ->
     notary = Notary(exits.enter_context(OurPair(folder / "notary", Place(made(folder / "notary")), urls)))
     trust = {"trust_mode": "enforced", "notary_url": notary.place.url, "notary_ca": str(notary.place.ca)}
     on = exits.enter_context(our_registry(folder / "on", trust))
+    aged = exits.enter_context(our_registry(folder / "aged", trust | {"trust_age_seconds": 1}))
     off = exits.enter_context(our_registry(folder / "off"))
     manifest = on.push("1")
-    off.push("1")
+    for registry in (aged, off):
+        registry.push("1")
     collection = notary.publish(f"{on.host}/{REPOSITORY}", {"1": manifest})
+    notary.publish(f"{aged.host}/{REPOSITORY}", {"1": manifest})
     for method in ("GET", "HEAD"):
         for by, reference in (("tag", "1"), ("digest", _digest(manifest))):
             yield Case(
@@ -134,6 +137,10 @@ def enforcement(exits: ExitStack, folder: Path, server: Server, scale: Scale) ->
                 partial(on.manifest, reference, scale.seconds, method),
                 partial(off.manifest, reference, scale.seconds, method),
             )  # fmt: skip
+    yield Case(
+        "GET a manifest by tag, enforcement on with answers that count for a second, against off", "/s", 0.9,
+        partial(aged.manifest, "1", scale.seconds), partial(off.manifest, "1", scale.seconds),
+    )  # fmt: skip
     for targets in scale.growth:
         called = f"enforced, {targets:,} target{'s' if targets > 1 else ''}"
         notary.grow(collection, targets)

@@ -20,6 +20,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, Select, create_engine, event, text
@@ -38,6 +39,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from trust.errors import InvalidError, SettingsError, UnavailableError
+from trust.web.readings import Readings
 from trust.web.watch import Lookup, Watch
 
 R = TypeVar("R")
@@ -45,6 +47,7 @@ R = TypeVar("R")
 _LEVELS = {True: {"isolation_level": 2, "read_only": False}, False: {"isolation_level": 3, "read_only": True}}
 #: Where a connection's record keeps when it was given back.
 _LEFT = "troth.left"
+_connections = count(1)
 #: What is done at the end of a transaction; it returns what is done once that is committed.
 Work = Callable[[Session], Callable[[], None]]
 
@@ -60,6 +63,12 @@ _ALIVE = 1.0
 # PostgreSQL's serialization failure and deadlock; MySQL's deadlock, lock wait timeout, and the savepoint that went
 # with the transaction when it was broken off.
 _BROKEN_OFF = {"40001", "40P01", 1213, 1205, 1305}
+#: What is another after every commit.  SQLite counts them for each connection (sqlite.org/pragma.html), so the
+#: connection's number goes with it; two equal snapshots of one server of PostgreSQL see the same transactions.
+_CHANGES = {
+    "sqlite": "SELECT troth_connection(), data_version FROM pragma_data_version",
+    "postgresql": "SELECT pg_postmaster_start_time()::text, pg_current_snapshot()::text",
+}
 # All that is not about the values: no connection, no such table, no right to it.
 _FAILURES = (OperationalError, ProgrammingError, InterfaceError, InternalError, NoConnectionError)
 
@@ -85,6 +94,8 @@ class Database:
             # Without the URL itself: it may hold a password.
             raise SettingsError(f"the database URL cannot be used: {type(error).__name__}") from error
         self._watches: list[Watch | Lookup] = []
+        #: what was read before, for requests
+        self.readings = Readings(self.changes())
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -156,6 +167,13 @@ class Database:
         self._watches.append(lookup)
         return lookup
 
+    def changes(self) -> Watch | None:
+        """A row that is another one after every commit to this database, by whomever; None: it has no such row."""
+        statement = _CHANGES.get(self.engine.dialect.name)
+        if statement is None:
+            return None
+        return self.watch(statement)
+
     def dispose(self) -> None:
         """Close all connections."""
         for watch in self._watches:
@@ -208,6 +226,8 @@ def _open(url: str) -> Engine:
     @event.listens_for(engine, "connect")
     def _pragmas(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # pysqlite's own BEGIN comes too late
+        number = next(_connections)
+        connection.create_function("troth_connection", 0, lambda: number)
         _keep_log(connection)
         for pragma in ("synchronous=FULL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
