@@ -48,13 +48,14 @@ from registry.storage.homes import open_storage
 from registry.trustcache import DatabaseCache
 from registry.trustdata import TrustData
 from registry.uploads import Uploads
+from registry.views.ahead import ManifestsAhead
 from registry.views.blobs import BlobViews
 from registry.views.bodies import drain
 from registry.views.explain import ExplainViews
 from registry.views.gate import Gate
 from registry.views.manifests import ManifestViews
 from registry.views.referrers import ReferrerViews
-from registry.views.routes import parse_repository, prepare
+from registry.views.routes import API_VERSION, parse_repository, prepare
 from registry.views.tags import TagViews
 from registry.views.uploads import UploadViews
 from trust.errors import SettingsError, TrustError
@@ -63,6 +64,7 @@ from trust.reader import Source
 from trust.settings import load
 from trust.tokens import Issuer, Sites, Verifier
 from trust.web import auditcommand
+from trust.web.ahead import Ahead
 from trust.web.app import create_base_app
 from trust.web.bearer import Guard
 from trust.web.companion import live
@@ -116,7 +118,7 @@ def create_app(
     gate = Gate(guard, enforcer, sites, reporter, clock)
     uploads = Uploads(database, storage, clock, max_bytes=settings.max_blob_bytes, max_open=settings.max_uploads)
     TagViews(database, gate).expose(app)
-    ManifestViews(
+    manifests = ManifestViews(
         database,
         gate,
         policies,
@@ -124,7 +126,8 @@ def create_app(
         clock,
         max_bytes=settings.max_manifest_bytes,
         sparse=settings.sparse_manifests,
-    ).expose(app)
+    )
+    manifests.expose(app)
     ReferrerViews(database, gate).expose(app)
     link_lifetime = timedelta(seconds=settings.storage_link_seconds)
     BlobViews(database, storage, gate, link_lifetime, settings.content_accel).expose(app)
@@ -160,9 +163,11 @@ def create_app(
         if response.status_code >= 400:
             drain()
         # On every answer: clients tell by it that this is a registry at all (REGISTRY_API §2, row 1).
-        response.headers["Docker-Distribution-Api-Version"] = "registry/2.0"
+        response.headers.extend([API_VERSION])
         return response
 
+    ahead = ManifestsAhead(gate, manifests)
+    app.wsgi_app = Ahead(NAME, app.wsgi_app, ahead)  # type: ignore[method-assign]  # Flask's own way
     return app
 
 

@@ -23,7 +23,7 @@ from server.health import Health
 from server.models import TRAIL
 from server.online import Online
 from server.publish import Publisher
-from server.reads import Ahead, Reads
+from server.reads import Reads, ReadsAhead
 from server.serve import Current
 from server.settings import PREFIX, Settings
 from server.shelf import STATE, Shelf
@@ -36,6 +36,7 @@ from trust.remotekeys import RemoteKeyStore
 from trust.settings import complaints, failures
 from trust.tokens import Sites, Verifier, authorities_in
 from trust.web import auditcommand, tracing
+from trust.web.ahead import Ahead
 from trust.web.app import create_base_app
 from trust.web.bearer import Guard
 from trust.web.database import Database
@@ -118,7 +119,8 @@ def create_app(
             _drain()
         return response
 
-    app.wsgi_app = Ahead(NAME, app.wsgi_app, READS, ports.reads, views.gun, guard)  # type: ignore[method-assign]  # Flask's own way
+    find = ReadsAhead(READS, ports.reads, views.gun, guard)
+    app.wsgi_app = Ahead(NAME, app.wsgi_app, find)  # type: ignore[method-assign]  # Flask's own way
     return app
 
 

@@ -1,17 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Metadata that is read: nearly all that a notary server is asked for.
 
-`Reads` finds a file, and says with which headers it is answered.  `Ahead` stands in front of the Flask app and
-answers what is there and allowed by itself, for Flask takes several times as long as all the rest; whatever else it
-may be, the app says.  So it is a shorter way to an answer that the app would give as well, and never to another.
+`Reads` finds a file, and says with which headers it is answered: to the views, and to the shorter way ahead of Flask
+(`trust.web.ahead`), which answers what is there and allowed.
 """
 
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable, Hashable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,16 +19,16 @@ from server.serve import Current
 from server.settings import Settings
 from server.shelf import Kept, Shelf
 from server.store import Store, StoredFile
-from trust.errors import InvalidError, TrustError
+from trust.errors import InvalidError
 from trust.names import Gun, RoleName
 from trust.tokens import Access
 from trust.web import tracing
-from trust.web.app import log_answer
+from trust.web.ahead import Answer
 from trust.web.bearer import Guard
 from trust.web.database import Database
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+    from _typeshed.wsgi import WSGIEnvironment
 
 TEXT_TYPE = "text/plain; charset=utf-8"
 PULL = frozenset({"pull"})
@@ -52,8 +49,8 @@ class Found:
     file: StoredFile | None
     caching: tuple[tuple[str, str], ...]
 
-    def answer(self, if_none_match: str | None) -> tuple[int, list[tuple[str, str]], bytes]:
-        """Status, headers and body.
+    def answer(self, if_none_match: str | None) -> Answer:
+        """The answer to a GET.
 
         Args:
             if_none_match: the request's header.
@@ -65,11 +62,11 @@ class Found:
             raise MetadataNotFoundError({})
         headers = [("ETag", quote_etag(self.file.sha256)), *self.caching]
         if if_none_match is not None and parse_etags(if_none_match).contains_weak(self.file.sha256):
-            return 304, headers, b""
+            return Answer(304, headers, b"")
         if self.file.created is not None:
             headers.append(("Last-Modified", http_date(self.file.created)))
         headers += [("Content-Type", TEXT_TYPE), ("Content-Length", str(len(self.file.data)))]
-        return 200, headers, self.file.data
+        return Answer(200, headers, self.file.data)
 
 
 class Reads:
@@ -127,67 +124,37 @@ class ReadRoute:
     find: Callable[[Reads, Gun, dict[str, str]], Found]
 
 
-class Ahead:
-    """A WSGI application before another.
+class ReadsAhead:
+    """Answers reads for `trust.web.ahead`.
 
     Args:
-        service: whose log lines these are.
-        behind: answers everything that is not answered here.
         routes: what is read.
         reads: finds it.
         name: makes a collection's name of a path's, or raises.
         guard: asks for tokens.
     """
 
-    def __init__(
-        self,
-        service: str,
-        behind: WSGIApplication,
-        routes: Iterable[ReadRoute],
-        reads: Reads,
-        name: Callable[[str], Gun],
-        guard: Guard,
-    ) -> None:
-        self._service = service
-        self._behind = behind
-        self._routes = tuple(routes)
+    def __init__(self, routes: Sequence[ReadRoute], reads: Reads, name: Callable[[str], Gun], guard: Guard) -> None:
+        self._routes = routes
         self._reads = reads
         self._name = name
         self._guard = guard
 
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """See PEP 3333."""
-        if environ["REQUEST_METHOD"] == "GET":
-            with suppress(TrustError):
-                if (body := self._answered(environ, start_response)) is not None:
-                    return [body]
-        return self._behind(environ, start_response)
-
-    def _answered(self, environ: WSGIEnvironment, start_response: StartResponse) -> bytes | None:
-        """The body, when all is well."""
-        started = time.monotonic()
+    def __call__(self, environ: WSGIEnvironment) -> Answer | None:
+        """The answer to a request."""
         path = environ["PATH_INFO"]
         if not path.isascii() or "//" in path or "/." in path:
-            return None
+            return None  # it may be another path
         for route in self._routes:
             if (match := route.pattern.fullmatch(path)) is not None:
                 break
         else:
             return None
-        facts = tracing.enter(self._service, environ.get("HTTP_X_REQUEST_ID", ""))
-        try:
-            gun = self._name(match["gun"])
-            tracing.note(route=route.template, gun=gun)
-            if not self._guard.allows(environ.get("HTTP_AUTHORIZATION", ""), Access("repository", gun, PULL)):
-                return None
-            found = route.find(self._reads, gun, match.groupdict())
-            status, headers, body = found.answer(environ.get("HTTP_IF_NONE_MATCH"))
-            headers.append((tracing.HEADER, facts.request_id))
-            log_answer("GET", path, status, time.monotonic() - started, client=environ.get("REMOTE_ADDR"))
-        finally:
-            tracing.leave(facts)
-        start_response("200 OK" if status == 200 else "304 NOT MODIFIED", headers)
-        return body
+        gun = self._name(match["gun"])
+        tracing.note(route=route.template, gun=gun)
+        if self._guard.grant(environ.get("HTTP_AUTHORIZATION", ""), Access("repository", gun, PULL)) is None:
+            return None
+        return route.find(self._reads, gun, match.groupdict()).answer(environ.get("HTTP_IF_NONE_MATCH"))
 
 
 def role_in(path: dict[str, str]) -> RoleName:

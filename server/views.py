@@ -216,8 +216,8 @@ class Views:
             raise route.refuse_gun(error.message) from error
 
     def _metadata(self, gun: Gun, path: dict[str, str], read: ReadRoute) -> Response:
-        status, headers, body = read.find(self._ports.reads, gun, path).answer(request.headers.get("If-None-Match"))
-        return Response(body, status, headers)
+        answer = read.find(self._ports.reads, gun, path).answer(request.headers.get("If-None-Match"))
+        return Response(answer.body, answer.status, answer.headers)
 
 
 _TRUST = "/v2/<gun>/_trust/"

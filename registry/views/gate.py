@@ -113,6 +113,27 @@ class Gate:
         _warn(permit.warning)
         return permit.digest or digest
 
+    def plain_reader(self, authorization: str, repository: RepositoryName) -> Grant | None:
+        """What `reader` returns to a request with that header; None: that is for `reader` to say.
+
+        Raises:
+            NameInvalidError: as in `reader`.
+        """
+        return self._guard.grant(authorization, self._access(repository, "pull"))
+
+    def leaves_plainly(self, grant: Grant, repository: RepositoryName, digest: Digest, tag: Tag | None) -> bool:
+        """Whether `manifest` would return `digest` and have nothing else to say; if not, `manifest` is to be asked.
+
+        Raises:
+            DeniedError: so will `manifest`, which tells of it.
+            UnavailableError: as well.
+        """
+        permit = self._enforcer.manifest(grant, repository, digest, tag)
+        if permit.warning or permit.reason or permit.digest not in (None, digest):
+            return False
+        _DECISIONS.labels("manifest", "served", "").inc()
+        return True
+
     def blob(self, grant: Grant, repository: RepositoryName, digest: Digest) -> None:
         """Let a blob leave.
 

@@ -43,6 +43,7 @@ from trust.web.caller import caller
 from trust.web.database import Database
 from trust.web.refusals import Refusals
 
+PATH = "/v2/<repository:name>/manifests/<reference>"
 #: Tags that one push may make (REGISTRY_API §2, row 7b: at least 10).
 MAX_TAGS = 64
 _MAX_TOLD = 100
@@ -83,18 +84,17 @@ class ManifestViews:
 
     def expose(self, app: Flask) -> None:
         """Give the views their places."""
-        path = "/v2/<repository:name>/manifests/<reference>"
-        expose(app, "GET", path, self.get, content=GATED)
-        expose(app, "PUT", path, self.put, content="takes a manifest, and answers with headers alone")
-        expose(app, "DELETE", path, self.delete, content="deletes, and answers with nothing")
+        expose(app, "GET", PATH, self.get, content=GATED)
+        expose(app, "PUT", PATH, self.put, content="takes a manifest, and answers with headers alone")
+        expose(app, "DELETE", PATH, self.delete, content="deletes, and answers with nothing")
 
     def get(self, repository: RepositoryName, reference: Tag | Digest) -> Response:
         """Serve a manifest; the tag is resolved once, and what it stood for then is decided about and served."""
         grant = self._gate.reader(repository)
         tag = reference if isinstance(reference, Tag) else None
-        digest, stored = self._find(repository, reference)
+        digest, stored = self.find(repository, reference)
         if (permitted := self._gate.manifest(grant, repository, digest, tag)) != digest:
-            digest, stored = self._find(repository, permitted)  # what the tag is signed as
+            digest, stored = self.find(repository, permitted)  # what the tag is signed as
         if stored.is_unused and grant.allows("repository", repository, "push"):
             # Its client may be about to push an index that names it, and will not push it again.
             self._spare(repository, digest)
@@ -104,14 +104,17 @@ class ManifestViews:
             response = Response(content_type=stored.media_type)
             response.content_length = stored.size
             return _headed(response, digest)
-        data = self._read(repository, digest)
-        told = {"tag": tag, "digest": digest, "media_type": stored.media_type}
-        self._reporter.report(of_request(Kind.PULL, repository, self._clock(), **told))
+        data = self.read(repository, digest)
+        self.report_pull(repository, tag, digest, stored)
         # As it was pushed, whatever the client accepts: a converted manifest is not the one that was signed.
         return _headed(Response(data, content_type=stored.media_type), digest)
 
-    def _find(self, repository: RepositoryName, reference: Tag | Digest) -> tuple[Digest, StoredManifest]:
-        """The manifest, and by which of its digests it is asked for."""
+    def find(self, repository: RepositoryName, reference: Tag | Digest) -> tuple[Digest, StoredManifest]:
+        """The manifest, and by which of its digests it is asked for.
+
+        Raises:
+            NotFoundError: there is none.
+        """
 
         def read() -> tuple[Digest, StoredManifest]:
             with self._database.read() as session:
@@ -123,15 +126,28 @@ class ManifestViews:
 
         return self._database.readings.get(("manifest", repository, reference), read)
 
-    def _read(self, repository: RepositoryName, digest: Digest) -> bytes:
+    def read(self, repository: RepositoryName, digest: Digest) -> bytes:
+        """The manifest's bytes.
+
+        Raises:
+            ManifestUnknownError: it was deleted a moment ago.
+        """
+
         def read() -> bytes:
             with self._database.read() as session:
                 data = read_manifest(session, repository, digest)
-            if data is None:  # deleted a moment ago
+            if data is None:
                 raise ManifestUnknownError("the repository has no such manifest", detail={"reference": digest})
             return data
 
         return self._database.readings.get(("manifest data", repository, digest), read)
+
+    def report_pull(
+        self, repository: RepositoryName, tag: Tag | None, digest: Digest, stored: StoredManifest
+    ) -> None:
+        """Tell those who want to know that a manifest is pulled."""
+        told = {"tag": tag, "digest": digest, "media_type": stored.media_type}
+        self._reporter.report(of_request(Kind.PULL, repository, self._clock(), **told))
 
     def _spare(self, repository: RepositoryName, digest: Digest) -> None:
         if not self._database.transact(lambda session: spare_manifest(session, repository, digest)):

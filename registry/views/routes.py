@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from flask import Flask, Response, g, request
 from werkzeug.routing import BaseConverter
@@ -29,7 +29,12 @@ from trust.errors import InvalidError
 from trust.names import Digest, RepositoryName, Tag
 from trust.web.app import errors_response
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
 GATED = "gated"
+#: A header of every answer (REGISTRY_API §2, row 1).
+API_VERSION = ("Docker-Distribution-Api-Version", "registry/2.0")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _KEY = "troth.endpoints"
 
@@ -54,8 +59,7 @@ def expose(app: Flask, method: str, rule: str, view: Callable[..., Response], *,
     endpoint = f"{method} {rule}"
 
     def answer(**texts: str) -> Response:
-        # An encoded slash is decoded before routing, and would be taken for a real one.
-        if "%2f" in request.environ.get("RAW_URI", "").partition("?")[0].lower():
+        if has_encoded_slash(request.environ):
             raise NameInvalidError("a path has no encoded slashes")
         response = view(**{_VARIABLES[name][0]: _VARIABLES[name][1](text) for name, text in texts.items()})
         if content == GATED and response.status_code < 400 and not g.get("gate_asked", False):
@@ -69,6 +73,11 @@ def expose(app: Flask, method: str, rule: str, view: Callable[..., Response], *,
 def endpoints(app: Flask) -> dict[str, str]:
     """All endpoints made by `expose`, and for each `GATED` or why it need not be."""
     return cast(dict[str, str], app.extensions[_KEY])
+
+
+def has_encoded_slash(environ: WSGIEnvironment) -> bool:
+    """Whether the path has a slash that was decoded before routing, and would be taken for a real one."""
+    return "%2f" in environ.get("RAW_URI", "").partition("?")[0].lower()
 
 
 def bare(status: int) -> Response:

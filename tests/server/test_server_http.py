@@ -16,13 +16,13 @@ from werkzeug.test import Client, TestResponse
 
 from notaryserver import NOW, NotaryServer, error, multipart, tuf
 from server.models import TufFileRow
-from server.reads import Ahead
 from trust.ca import self_signed
 from trust.errors import UnavailableError
 from trust.keys import NotaryKey
 from trust.keystore import MemoryKeyStore
 from trust.names import Gun, RoleName
 from trust.tokens import Issuer, parse_scopes
+from trust.web.ahead import Ahead
 
 GUN = "localhost:5000/library/app"
 NOT_FOUND = (
@@ -103,7 +103,7 @@ def test_what_is_answered_ahead_of_the_app_is_what_the_app_answers(server: Notar
     for file, condition in product(files, ({}, {"If-None-Match": "*"}, {"If-None-Match": '"other"'})):
         path, headers = tuf(GUN, file), {"X-Request-Id": "one", **condition}
         short = Client(ahead, TestResponse).get(path, headers=headers)
-        long = Client(ahead._behind, TestResponse).get(path, headers=headers)
+        long = Client(ahead.behind, TestResponse).get(path, headers=headers)
         assert (short.status, sorted(short.headers), short.data) == (long.status, sorted(long.headers), long.data)
     assert short.headers["X-Request-Id"] == "one"
 

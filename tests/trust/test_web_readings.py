@@ -8,17 +8,25 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
-from flask import Flask
 from sqlalchemy import text
 
-from trust.web import readings
+from trust.web import readings, tracing
 from trust.web.database import Database
 
-APP = Flask(__name__)
 SECONDS = 1.0
 ADD = "UPDATE counts SET value = value + 1 WHERE id = 1"
+
+
+@contextmanager
+def request() -> Iterator[None]:
+    facts = tracing.enter("test", "")
+    try:
+        yield
+    finally:
+        tracing.leave(facts)
 
 
 @pytest.fixture
@@ -45,7 +53,7 @@ def add(database: Database) -> None:
 
 def asked(database: Database, read: Callable[[], int] | None = None) -> int:
     """The first counter, as a request gets it."""
-    with APP.test_request_context():
+    with request():
         return database.readings.get("count", read or (lambda: value(database)))
 
 
@@ -105,7 +113,7 @@ def test_transactions_may_end_in_another_order_than_they_began(database: Databas
 
 
 def test_a_request_sees_one_state_until_it_has_written_itself(database: Database) -> None:
-    with APP.test_request_context():
+    with request():
         first = database.readings.get("count", lambda: value(database))
         add(database)
         database.readings.renew()
@@ -155,7 +163,7 @@ def test_no_more_is_kept_than_there_is_room_for(database: Database, monkeypatch:
             reads.append(size)
             return bytes(size)
 
-        with APP.test_request_context():
+        with request():
             assert database.readings.get(size, read) == bytes(size)
 
     for size in (5_000, 5_000):

@@ -42,6 +42,9 @@ class _Everything(Grant):
         return True
 
 
+_EVERYTHING = _Everything("", (), Sites(()))
+
+
 class Guard:
     """Asks for tokens.
 
@@ -65,24 +68,24 @@ class Guard:
         self._service = service
         self._clock = clock
 
-    def allows(self, authorization: str, access: Access) -> bool:
-        """Whether a request with that header would pass `require`; if not, it is to say so itself.
+    def grant(self, authorization: str, access: Access) -> Grant | None:
+        """What `require` would return to a request with that header; None: it would raise, and is to do so itself.
 
         Args:
             authorization: the header's value.
             access: what is wanted.
         """
         if self._verifier is None:
-            return True
+            return _EVERYTHING
         try:
-            grant = self._verifier.verify(_token(authorization), self._clock())  # none is malformed, too
+            grant = self._verifier.verify(_token(authorization), self._clock())  # no token is no good one
         except UnauthorizedError:
-            return False
+            return None
         if not all(grant.allows(access.type, access.name, action) for action in access.actions):
-            return False
+            return None
         _ASKED.labels("allowed").inc()
         tracing.note(subject=grant.subject)
-        return True
+        return grant
 
     def require(self, *access: Access) -> Grant:
         """Let the current request pass only with a token that covers all of `access`.
@@ -93,7 +96,7 @@ class Guard:
             UnauthorizedError: there is no token, it is not to be believed, or it grants too little.
         """
         if self._verifier is None:
-            return _Everything("", (), Sites(()))
+            return _EVERYTHING
         token = _token(request.headers.get("Authorization", ""))
         if not token:
             raise self._refusal("authentication required", access)

@@ -44,10 +44,12 @@ def caller() -> Who:
 
     Outside of a request it is the operator.
     """
-    if not has_request_context():
-        return Who()
-    name = g.get("actor") or peer_name(request.environ.get("gunicorn.socket")) or ""
     facts = tracing.current()
+    if not has_request_context():
+        if facts is None or facts.address is None:
+            return Who()
+        return Who((facts.subject or "").lstrip("(") or ANONYMOUS, facts.address, facts.request_id)
+    name = g.get("actor") or peer_name(request.environ.get("gunicorn.socket")) or ""
     return Who(name.lstrip("(") or ANONYMOUS, request.remote_addr or "", facts.request_id if facts else "")
 
 

@@ -18,8 +18,7 @@ from collections.abc import Callable, Hashable
 from threading import Lock
 from typing import Any, TypeVar, cast
 
-from flask import has_request_context, request
-
+from trust.web import tracing
 from trust.web.watch import Look, Watch
 
 R = TypeVar("R")
@@ -29,7 +28,6 @@ MAX_VALUES = 10_000
 MAX_BYTES = 16 << 20
 MAX_VALUE = 1 << 20
 
-_STATE = "troth.database_state"
 #: What a short value counts as, with its key.
 _LEAST = 1 << 10
 
@@ -82,16 +80,16 @@ class Readings:
 
     def renew(self) -> None:
         """Let the rest of this request see what it has itself written."""
-        if has_request_context():
-            request.environ.pop(_STATE, None)
+        if (facts := tracing.current()) is not None:
+            facts.seen = None
 
     def _state(self) -> Look | None:
-        if self._changes is None or not has_request_context():
+        facts = tracing.current()
+        if self._changes is None or facts is None:
             return None
-        environ = request.environ
-        if _STATE not in environ:
-            environ[_STATE] = self._changes.look()
-        return cast(Look | None, environ[_STATE])
+        if facts.seen is None:  # not asked yet, or without an answer
+            facts.seen = self._changes.look()
+        return cast(Look | None, facts.seen)
 
     def _keep(self, shelf: _Shelf, key: Hashable, value: object) -> None:
         size = _LEAST + (len(value) if isinstance(value, bytes) else 0)

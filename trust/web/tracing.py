@@ -33,6 +33,8 @@ class Facts:
         gun: the trust collection that it is about.
         repository: the repository that it is about.
         subject: the user of its token, or the name in its client certificate.
+        address: the network address of the peer, where no Flask request knows it (`trust.web.ahead`).
+        seen: the state of the service's database, once it was asked for (`trust.web.readings`).
         outer: the request within which this one came, in the same thread.
         is_over: whether `leave` was called.
     """
@@ -43,6 +45,8 @@ class Facts:
     gun: str | None = None
     repository: str | None = None
     subject: str | None = None
+    address: str | None = None
+    seen: object = None
     outer: Facts | None = None
     is_over: bool = False
 
