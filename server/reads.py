@@ -150,7 +150,10 @@ class ReadsAhead:
                 break
         else:
             return None
-        gun = self._name(match["gun"])
+        try:
+            gun = self._name(match["gun"])
+        except InvalidError:
+            return None
         tracing.note(route=route.template, gun=gun)
         if self._guard.grant(environ.get("HTTP_AUTHORIZATION", ""), Access("repository", gun, PULL)) is None:
             return None

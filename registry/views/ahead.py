@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Manifests by the shorter way ahead of Flask (`trust.web.ahead`): what is there, and may leave without a word.
 
-The same gate is asked the same two questions as by `ManifestViews.get`.  Where one is not answered with a plain yes,
-where a client is to be warned, and where something would have to be written, this answers nothing and the view does.
+The same gate is asked the same two questions as by `ManifestViews.get`.  Where a client lacks a right or is to be
+warned, where a tag is served as what it is signed as, and where something has to be written, the view is asked.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from werkzeug.http import parse_etags, quote_etag
 from registry.views.gate import Gate
 from registry.views.manifests import PATH, ManifestViews
 from registry.views.routes import API_VERSION, has_encoded_slash, parse_reference, parse_repository
+from trust.errors import InvalidError
 from trust.names import Tag
 from trust.web import tracing
 from trust.web.ahead import Answer
@@ -42,7 +43,10 @@ class ManifestsAhead:
         match = _PATH.fullmatch(environ["PATH_INFO"])
         if match is None or has_encoded_slash(environ):
             return None
-        repository, reference = parse_repository(match["name"]), parse_reference(match["reference"])
+        try:
+            repository, reference = parse_repository(match["name"]), parse_reference(match["reference"])
+        except InvalidError:
+            return None
         tracing.note(route=PATH, repository=repository)
         grant = self._gate.plain_reader(environ.get("HTTP_AUTHORIZATION", ""), repository)
         if grant is None:
@@ -50,7 +54,7 @@ class ManifestsAhead:
         tag = reference if isinstance(reference, Tag) else None
         digest, stored = self._views.find(repository, reference)
         if stored.is_unused or not self._gate.leaves_plainly(grant, repository, digest, tag):
-            return None
+            return None  # the view asks again
         headers = [
             API_VERSION,
             ("Docker-Content-Digest", digest),

@@ -125,13 +125,14 @@ class Gate:
         """Whether `manifest` would return `digest` and have nothing else to say; if not, `manifest` is to be asked.
 
         Raises:
-            DeniedError: so will `manifest`, which tells of it.
-            UnavailableError: as well.
+            DeniedError: it may not leave.
+            UnavailableError: that cannot be decided now.
         """
-        permit = self._enforcer.manifest(grant, repository, digest, tag)
+        with self._refusals_told(repository, digest, tag):
+            permit = _decided("manifest", lambda: self._enforcer.manifest(grant, repository, digest, tag))
         if permit.warning or permit.reason or permit.digest not in (None, digest):
             return False
-        _DECISIONS.labels("manifest", "served", "").inc()
+        _count("manifest", permit)
         return True
 
     def blob(self, grant: Grant, repository: RepositoryName, digest: Digest) -> None:
@@ -216,14 +217,23 @@ class Gate:
 
 
 def _counted(content: str, decide: Callable[[], Permit]) -> Permit:
+    permit = _decided(content, decide)
+    _count(content, permit)
+    return permit
+
+
+def _decided(content: str, decide: Callable[[], Permit]) -> Permit:
+    """The permit, which is still to be counted; a refusal is."""
     try:
-        permit = decide()
+        return decide()
     except (DeniedError, UnavailableError) as error:
         outcome = "denied" if isinstance(error, DeniedError) else "undecided"
         _DECISIONS.labels(content, outcome, reason_of(error)).inc()
         raise
+
+
+def _count(content: str, permit: Permit) -> None:
     _DECISIONS.labels(content, "served" if permit.reason is None else "warned", permit.reason or "").inc()
-    return permit
 
 
 def _warn(sentence: str | None) -> None:

@@ -3,11 +3,9 @@
 
     app.wsgi_app = Ahead("troth-server", app.wsgi_app, find)
 
-`find` gives an answer where all is well: the thing is there, and the caller may have it.  Whatever else it may be,
-the app behind is asked as if nothing had been before, and says what it is.  So `find` leads to an answer that the app
-would give as well, and never to another; it changes nothing and counts nothing unless it answers.
-
-As in the app, a request has an ID, one line in the log, and is counted (`trust.web.app`).
+`find` answers where all is well: the thing is there, and the caller may have it.  Where it knows nothing, the app
+behind is asked; where it raises an error, the app behind answers with that error.  So the answers are those that the
+app would give, and either way the request has one ID, one line in the log, and is counted once (`trust.web.app`).
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from trust.errors import TrustError
 from trust.web import tracing
-from trust.web.app import log_answer
+from trust.web.app import BEGUN, Begun, log_answer
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -50,7 +48,7 @@ class Ahead:
     Args:
         service: who answers.
         behind: answers everything that is not answered here.
-        find: answers a GET or HEAD within its request (`trust.web.tracing`); None, or an error: it does not.
+        find: answers a GET or HEAD within its request (`trust.web.tracing`); None: the app is to be asked.
     """
 
     def __init__(
@@ -62,30 +60,33 @@ class Ahead:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """See PEP 3333."""
-        if environ["REQUEST_METHOD"] in ("GET", "HEAD") and (answer := self._answer(environ)) is not None:
-            start_response(_STATUS[answer.status], answer.headers)
-            return [answer.body] if environ["REQUEST_METHOD"] == "GET" else []
-        return self.behind(environ, start_response)
+        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            return self.behind(environ, start_response)
+        begun = Begun(tracing.enter(self._service, environ.get("HTTP_X_REQUEST_ID", "")), time.monotonic())
+        environ[BEGUN] = begun
+        try:
+            if (answer := self._answer(environ, begun)) is None:
+                return self.behind(environ, start_response)
+        finally:
+            if environ.pop(BEGUN, None) is not None:  # else the app has it, and ends it
+                tracing.leave(begun.facts)
+        start_response(_STATUS[answer.status], answer.headers)
+        return [answer.body] if environ["REQUEST_METHOD"] == "GET" else []
 
-    def _answer(self, environ: WSGIEnvironment) -> Answer | None:
-        started = time.monotonic()
-        facts = tracing.enter(self._service, environ.get("HTTP_X_REQUEST_ID", ""))
-        facts.address = environ.get("REMOTE_ADDR", "")
+    def _answer(self, environ: WSGIEnvironment, begun: Begun) -> Answer | None:
+        begun.facts.address = environ.get("REMOTE_ADDR", "")
         try:
             answer = self._find(environ)
-            if answer is not None:
-                answer.headers.append((tracing.HEADER, facts.request_id))
-                seconds = time.monotonic() - started
-                log_answer(
-                    environ["REQUEST_METHOD"], environ["PATH_INFO"], answer.status, seconds, client=facts.address
-                )
-        except TrustError:
+        except TrustError as error:
+            begun.error = error
             return None
         except Exception:
-            # The app meets it, too, and then its caller is told; if not, this is the only trace.
-            _log.exception("%s: no short way to an answer", self._service)
+            # The app meets it, too, and tells; if not, this is the only trace.
+            _log.exception("%s: the short way to an answer failed", self._service)
             return None
-        else:
-            return answer
-        finally:
-            tracing.leave(facts)
+        if answer is not None:
+            answer.headers.append((tracing.HEADER, begun.facts.request_id))
+            seconds = time.monotonic() - begun.started
+            path = environ["PATH_INFO"].encode("latin-1").decode("utf-8", "replace")
+            log_answer(environ["REQUEST_METHOD"], path, answer.status, seconds, client=begun.facts.address)
+        return answer

@@ -16,6 +16,7 @@ import json
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
@@ -28,6 +29,8 @@ from trust.web.logs import with_fields
 JSON_TYPE = "application/json; charset=utf-8"
 
 _log = logging.getLogger("troth.request")
+#: Where the environment has a `Begun`.
+BEGUN = "troth.begun"
 #: What a request that no route is for counts as.
 UNMATCHED = "unmatched"
 #: In how many seconds a client may ask again, where nothing more exact is known.
@@ -42,6 +45,21 @@ class _Rule(Rule):
             raise NotImplementedError("a service makes no URLs of its rules")
 
         return build
+
+
+@dataclass(slots=True)
+class Begun:
+    """A request that somebody ahead of the app has begun to answer (`trust.web.ahead`).
+
+    Attributes:
+        facts: what is known of it; the app ends it.
+        started: when it came, by the monotonic clock.
+        error: what the app is to answer.
+    """
+
+    facts: tracing.Facts
+    started: float
+    error: TrustError | None = None
 
 
 def create_base_app(name: str, *, not_found: type[TrustError] = NotFoundError) -> Flask:
@@ -59,8 +77,12 @@ def create_base_app(name: str, *, not_found: type[TrustError] = NotFoundError) -
 
     @app.before_request
     def _begin() -> None:
-        g.started = time.monotonic()
-        g.tracing = tracing.enter(name, request.headers.get(tracing.HEADER, ""))
+        begun: Begun | None = request.environ.pop(BEGUN, None)
+        if begun is None:
+            begun = Begun(tracing.enter(name, request.headers.get(tracing.HEADER, "")), time.monotonic())
+        g.started, g.tracing = begun.started, begun.facts
+        if begun.error is not None:
+            raise begun.error
 
     @app.after_request
     def _finish(response: Response) -> Response:
