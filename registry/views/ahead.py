@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Manifests by the shorter way ahead of Flask (`trust.web.ahead`): what is there, and may leave without a word.
 
-The same gate is asked the same two questions as by `ManifestViews.get`.  Where a client lacks a right or is to be
-warned, where a tag is served as what it is signed as, and where something has to be written, the view is asked.
+The same gate is asked the same two questions as by `ManifestViews.get`.  Where a client lacks a right, and where
+something may have to be written, the view is asked.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from werkzeug.http import parse_etags, quote_etag
 
-from registry.views.gate import Gate
+from registry.views.gate import Gate, warning_of
 from registry.views.manifests import PATH, ManifestViews
 from registry.views.routes import API_VERSION, has_encoded_slash, parse_reference, parse_repository
 from trust.errors import InvalidError
@@ -53,14 +53,20 @@ class ManifestsAhead:
             return None
         tag = reference if isinstance(reference, Tag) else None
         digest, stored = self._views.find(repository, reference)
-        if stored.is_unused or not self._gate.leaves_plainly(grant, repository, digest, tag):
-            return None  # the view asks again
+        if stored.is_unused:
+            return None
+        permit = self._gate.permit(grant, repository, digest, tag)
+        if permit.digest not in (None, digest):
+            digest = permit.digest
+            _, stored = self._views.find(repository, digest)  # what the tag is signed as
         headers = [
             API_VERSION,
             ("Docker-Content-Digest", digest),
             ("ETag", quote_etag(digest)),
             ("Cache-Control", "private, no-cache"),
         ]
+        if permit.warning is not None:
+            headers.append(warning_of(permit.warning))
         if parse_etags(environ.get("HTTP_IF_NONE_MATCH")).contains(digest):
             return Answer(304, headers, b"")
         headers += [("Content-Type", stored.media_type), ("Content-Length", str(stored.size))]

@@ -108,8 +108,7 @@ class Gate:
             UnavailableError: that cannot be decided now.
         """
         g.gate_asked = True
-        with self._refusals_told(repository, digest, tag):
-            permit = _counted("manifest", lambda: self._enforcer.manifest(grant, repository, digest, tag))
+        permit = self.permit(grant, repository, digest, tag)
         _warn(permit.warning)
         return permit.digest or digest
 
@@ -121,19 +120,15 @@ class Gate:
         """
         return self._guard.grant(authorization, self._access(repository, "pull"))
 
-    def leaves_plainly(self, grant: Grant, repository: RepositoryName, digest: Digest, tag: Tag | None) -> bool:
-        """Whether `manifest` would return `digest` and have nothing else to say; if not, `manifest` is to be asked.
+    def permit(self, grant: Grant, repository: RepositoryName, digest: Digest, tag: Tag | None) -> Permit:
+        """As `manifest`, but whoever asks warns the client, by the header of `warning_of`.
 
         Raises:
             DeniedError: it may not leave.
             UnavailableError: that cannot be decided now.
         """
         with self._refusals_told(repository, digest, tag):
-            permit = _decided("manifest", lambda: self._enforcer.manifest(grant, repository, digest, tag))
-        if permit.warning or permit.reason or permit.digest not in (None, digest):
-            return False
-        _count("manifest", permit)
-        return True
+            return _counted("manifest", lambda: self._enforcer.manifest(grant, repository, digest, tag))
 
     def blob(self, grant: Grant, repository: RepositoryName, digest: Digest) -> None:
         """Let a blob leave.
@@ -217,23 +212,19 @@ class Gate:
 
 
 def _counted(content: str, decide: Callable[[], Permit]) -> Permit:
-    permit = _decided(content, decide)
-    _count(content, permit)
-    return permit
-
-
-def _decided(content: str, decide: Callable[[], Permit]) -> Permit:
-    """The permit, which is still to be counted; a refusal is."""
     try:
-        return decide()
+        permit = decide()
     except (DeniedError, UnavailableError) as error:
         outcome = "denied" if isinstance(error, DeniedError) else "undecided"
         _DECISIONS.labels(content, outcome, reason_of(error)).inc()
         raise
-
-
-def _count(content: str, permit: Permit) -> None:
     _DECISIONS.labels(content, "served" if permit.reason is None else "warned", permit.reason or "").inc()
+    return permit
+
+
+def warning_of(sentence: str) -> tuple[str, str]:
+    """The header that warns a client: 299, at most 4096 bytes in all (REGISTRY_API §5)."""
+    return "Warning", f'299 - "{_UNQUOTABLE.sub("?", sentence)[:4000]}"'
 
 
 def _warn(sentence: str | None) -> None:
@@ -242,6 +233,5 @@ def _warn(sentence: str | None) -> None:
 
     @after_this_request
     def _add(response: Response) -> Response:
-        # REGISTRY_API §5: 299, at most 4096 bytes in all.
-        response.headers["Warning"] = f'299 - "{_UNQUOTABLE.sub("?", sentence)[:4000]}"'
+        response.headers.extend([warning_of(sentence)])
         return response

@@ -13,6 +13,8 @@ from tuf.api.metadata import TargetFile
 
 from pushes import code_of, digest_of, image_manifest, index_manifest
 from registry.manifests import DOCKER_IMAGE, OCI_IMAGE, OCI_INDEX
+from registry.repositories import delete_manifest
+from trust.names import Digest, RepositoryName
 from world import APP, World, denial, doubt, message
 
 
@@ -141,8 +143,12 @@ def test_e06_a_manifest_that_is_deleted_while_it_is_judged_is_not_there(world: W
     """E06."""
     app = world.push_image(APP, "1")
     world.publish(APP, {"1": app})
-    deleter = world.token(APP, "delete")
-    world.source.meanwhile(lambda: world.request("DELETE", f"{APP}/manifests/{app}?trust=cascade", deleter))
+
+    def delete() -> None:  # as another replica does: in this one it would wait for the judgement
+        with world.database.write() as session:
+            delete_manifest(session, RepositoryName(APP), Digest(app), actor="bob", now=world.now)
+
+    world.source.meanwhile(delete)
     answer = world.manifest(APP, "1")
     assert (answer.status_code, code_of(answer)) == (404, "MANIFEST_UNKNOWN")
 
