@@ -10,6 +10,7 @@ never prompts by itself; who wants a prompt passes one.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,6 +108,20 @@ def from_file(path: str | os.PathLike[str]) -> Passphrases:
     if not lines or not lines[0]:
         raise SettingsError(f"the passphrase file {path} is empty")
     return lambda question: None if question.attempt else lines[0]
+
+
+def read_secret(file: str) -> str:
+    """A secret that a command is given: a file's content, or for `-` a line of standard input.
+
+    Raises:
+        SettingsError: the file cannot be read.
+    """
+    if file == "-":
+        return sys.stdin.readline().strip()
+    try:
+        return Path(file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"the secret file {file} cannot be read: {type(error).__name__}") from error
 
 
 def from_person(prompt: Callable[[str], str]) -> Passphrases:

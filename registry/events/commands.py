@@ -13,10 +13,8 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry.events.addresses import Addresses
@@ -30,7 +28,7 @@ from registry.events.endpoints import (
     set_enabled,
 )
 from registry.events.event import KINDS, Kind
-from trust.errors import SettingsError
+from trust.passphrases import read_secret
 from trust.web.caller import OPERATOR
 from trust.web.database import Database
 
@@ -86,7 +84,7 @@ def _numbered(commands: Subparsers, name: str, help: str, act: Act) -> argparse.
 
 
 def _add(database: Database, addresses: Addresses, given: argparse.Namespace) -> None:
-    secret = None if given.secret_file is None else _secret(given.secret_file)
+    secret = None if given.secret_file is None else read_secret(given.secret_file)
     kinds = [Kind(event) for event in given.event] if given.event else KINDS
     webhook, made = add_webhook(
         database, addresses, given.url, kinds=kinds, place=given.place, secret=secret, creator=OPERATOR, trusted=True,
@@ -129,15 +127,6 @@ def _deliveries(database: Database, _addresses: Addresses, given: argparse.Names
 
 def _redeliver(database: Database, _addresses: Addresses, given: argparse.Namespace) -> None:
     _print(redeliver(database, given.number, given.sequence, _now()))
-
-
-def _secret(file: str) -> str:
-    if file == "-":
-        return sys.stdin.readline().strip()
-    try:
-        return Path(file).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"cannot read the secret file {file}: {type(error).__name__}") from error
 
 
 def _now() -> datetime:

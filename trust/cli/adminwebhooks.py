@@ -9,13 +9,11 @@ A secret is never an argument: others on the machine can read those.
 
 from __future__ import annotations
 
-import sys
 from argparse import Namespace
-from pathlib import Path
 from typing import Any
 
 from trust.cli.admincommand import Command, Rows, columns
-from trust.errors import SettingsError
+from trust.passphrases import read_secret
 
 _URL = ("url", {"metavar": "URL", "help": "where it listens: https://…"})
 _NUMBER = ("number", {"metavar": "NUMBER", "type": int, "help": "as in `webhook list`"})
@@ -46,21 +44,12 @@ def _new(given: Namespace) -> dict[str, Any]:
     if given.event:
         body["events"] = given.event
     if given.secret_file is not None:
-        body["secret"] = _secret(given.secret_file)
+        body["secret"] = read_secret(given.secret_file)
     return body
 
 
 def _made(answer: Any, given: Namespace) -> list[str]:
     return [str(answer["webhook"]["id"]), *([answer["secret"]] if given.secret_file is None else [])]
-
-
-def _secret(file: str) -> str:
-    if file == "-":
-        return sys.stdin.readline().strip()
-    try:
-        return Path(file).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"the secret file {file} cannot be read") from error
 
 
 def _switch(word: str, help: str, enabled: bool) -> Command:
