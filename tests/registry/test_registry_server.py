@@ -165,15 +165,16 @@ def test_what_was_acknowledged_survives_sigkill_and_the_next_start_works(registr
     location = registry.upload()
     assert registry.ask("PATCH", location, b"kept ")[0] == 202
     # In the middle of a push of the next chunk, bytes of which are on the disk.
-    torn = socket.create_connection(("127.0.0.1", registry.port), timeout=30)
-    torn.sendall(f"PATCH {location} HTTP/1.1\r\nHost: x\r\nContent-Length: 9000000\r\n\r\n".encode() + b"x" * 4 * MIB)
-    spool = registry.folder / "content" / "uploads" / location.rpartition("/")[2] / "data"
-    deadline = time.monotonic() + 10
-    while spool.stat().st_size < 3 * MIB and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert spool.stat().st_size > 3 * MIB
-    registry.kill()
-    torn.close()
+    with socket.create_connection(("127.0.0.1", registry.port), timeout=30) as torn:
+        torn.sendall(
+            f"PATCH {location} HTTP/1.1\r\nHost: x\r\nContent-Length: 9000000\r\n\r\n".encode() + b"x" * 4 * MIB
+        )
+        spool = registry.folder / "content" / "uploads" / location.rpartition("/")[2] / "data"
+        deadline = time.monotonic() + 10
+        while spool.stat().st_size <= 3 * MIB and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert spool.stat().st_size > 3 * MIB
+        registry.kill()
     registry.start()
     status, headers, body = registry.ask("GET", f"/v2/{APP}/manifests/1")
     assert (status, headers["Docker-Content-Digest"], body) == (200, digest_of(manifest), manifest)
