@@ -166,8 +166,8 @@ def create_app(
         response.headers.extend([API_VERSION])
         return response
 
-    ahead = ManifestsAhead(gate, manifests)
-    app.wsgi_app = Ahead(NAME, app.wsgi_app, ahead)  # type: ignore[method-assign]  # Flask's own way
+    find = ManifestsAhead(gate, manifests)
+    app.wsgi_app = Ahead(NAME, app.wsgi_app, find, database.readings.changes)  # type: ignore[method-assign]  # Flask's
     return app
 
 

@@ -40,6 +40,7 @@ from trust.errors import (
 )
 from trust.names import Digest, Gun, RepositoryName, Tag
 from trust.tokens import Grant
+from trust.web import tracing
 from trust.web.database import Database
 
 _log = logging.getLogger("troth.enforce")
@@ -230,6 +231,8 @@ class Enforcer:
         if policy.mode is Mode.DISABLED or may_sign(grant, repository):
             return Permit(digest)
         finding = self.find(repository, policy, digest, tag, judge)
+        if finding.refusal is not None or finding.in_grace:
+            tracing.takes_time()  # it is told of, once
         if (refusal := finding.refusal) is not None:
             if policy.mode.refuses:
                 _log.warning("refused %s of %s to %r: %s", digest, repository, grant.subject, refusal)

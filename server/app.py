@@ -84,7 +84,8 @@ def create_app(
     """
     database = Database(settings.database_url)
     online = Online(keys or _signer(settings))
-    shelf = Shelf(database.watch(STATE), clock)
+    state = database.watch(STATE)
+    shelf = Shelf(state, clock)
     guard = Guard(_verifier(settings), settings.token_realm, settings.token_service, clock=clock)
     ports = Ports(
         settings=settings,
@@ -120,7 +121,7 @@ def create_app(
         return response
 
     find = ReadsAhead(READS, ports.reads, views.gun, guard)
-    app.wsgi_app = Ahead(NAME, app.wsgi_app, find)  # type: ignore[method-assign]  # Flask's own way
+    app.wsgi_app = Ahead(NAME, app.wsgi_app, find, state)  # type: ignore[method-assign]  # Flask's own way
     return app
 
 

@@ -20,6 +20,7 @@ from datetime import datetime
 
 from server.models import TRAIL, ChangeRow, TufFileRow
 from server.store import StoredFile
+from trust.web import tracing
 from trust.web.watch import Look, Watch
 
 #: Changes with every change.
@@ -73,7 +74,7 @@ class Shelf:
             key: says which.
             read: reads it, and says how long it is good; None: there is none.
         """
-        state = self._state.look()
+        state = self._state.seen()
         if state is not None:
             with self._lock:
                 if state != self._seen:
@@ -84,6 +85,7 @@ class Shelf:
                     self._kept.move_to_end(key)
                     if kept.until is None or self._clock() < kept.until:
                         return kept.file
+        tracing.takes_time()
         found = read()
         if found is None:
             return None

@@ -26,6 +26,7 @@ from sqlalchemy.orm import Session
 from registry.events import outbox
 from registry.events.event import Event, Kind
 from trust.errors import TrustError
+from trust.web import tracing
 from trust.web.database import Database
 from trust.web.metrics import counter
 
@@ -81,6 +82,7 @@ class Reporter:
         now = time.monotonic()
         asked, known = self._wanted.get(kind, (float("-inf"), False))
         if now - asked > _ASKED_EVERY:
+            tracing.takes_time()
             self._wanted[kind] = now, known  # the other threads go on with what is known
             try:
                 with self._database.read() as session:

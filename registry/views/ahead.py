@@ -48,6 +48,7 @@ class ManifestsAhead:
         except InvalidError:
             return None
         tracing.note(route=PATH, repository=repository)
+        self._views.is_pull_told()  # asked first, since that may take time
         grant = self._gate.plain_reader(environ.get("HTTP_AUTHORIZATION", ""), repository)
         if grant is None:
             return None

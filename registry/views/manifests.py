@@ -142,6 +142,10 @@ class ManifestViews:
 
         return self._database.readings.get(("manifest data", repository, digest), read)
 
+    def is_pull_told(self) -> bool:
+        """Whether anybody wants to know of pulls."""
+        return self._reporter.is_wanted(Kind.PULL)
+
     def report_pull(
         self, repository: RepositoryName, tag: Tag | None, digest: Digest, stored: StoredManifest
     ) -> None:

@@ -139,10 +139,13 @@ def log_answer(method: str, path: str, status: int, seconds: float, *, client: s
     facts, path = _facts(), _printable(path)
     route = facts.route or UNMATCHED
     metrics.answered(facts.service, method, route, status, seconds)
-    fields = {
-        "method": method, "path": path, "route": route, "status": status, "duration_ms": round(seconds * 1000, 1),
-        "client": client, "subject": facts.subject, "gun": facts.gun, "repository": facts.repository,
-    }  # fmt: skip
+
+    def fields() -> dict[str, object]:
+        return {
+            "method": method, "path": path, "route": route, "status": status, "duration_ms": round(seconds * 1000, 1),
+            "client": client, "subject": facts.subject, "gun": facts.gun, "repository": facts.repository,
+        }  # fmt: skip
+
     _log.info(
         "%s %s %s -> %d %.1fms id=%s", facts.service, method, path, status, seconds * 1000, facts.request_id,
         extra=with_fields(fields),

@@ -71,6 +71,8 @@ class Guard:
     def grant(self, authorization: str, access: Access) -> Grant | None:
         """What `require` would return to a request with that header; None: it would raise, and is to do so itself.
 
+        Nothing is counted; see `count`.
+
         Args:
             authorization: the header's value.
             access: what is wanted.
@@ -83,9 +85,14 @@ class Guard:
             return None
         if not all(grant.allows(access.type, access.name, action) for action in access.actions):
             return None
-        _ASKED.labels("allowed").inc()
-        tracing.note(subject=grant.subject)
+        tracing.note(subject=grant.subject, is_granted=True)
         return grant
+
+    @staticmethod
+    def count(facts: tracing.Facts) -> None:
+        """Count what `grant` allowed, once the answer is found that it was asked for."""
+        if facts.is_granted:
+            _ASKED.labels("allowed").inc()
 
     def require(self, *access: Access) -> Grant:
         """Let the current request pass only with a token that covers all of `access`.

@@ -39,6 +39,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from trust.errors import InvalidError, SettingsError, UnavailableError
+from trust.web import tracing
 from trust.web.readings import Readings
 from trust.web.watch import Lookup, Watch
 
@@ -182,6 +183,7 @@ class Database:
 
     @contextmanager
     def _session(self, *, write: bool) -> Iterator[Session]:
+        tracing.takes_time()
         try:
             with self.engine.connect() as connection:
                 connection.execution_options(troth_write=write)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -61,7 +61,8 @@ class JsonFormatter(logging.Formatter):
         facts = tracing.current()
         if facts is not None:
             entry["request_id"] = facts.request_id
-        entry |= getattr(record, "fields", {})
+        if (fields := getattr(record, "fields", None)) is not None:
+            entry |= {name: value for name, value in fields().items() if value is not None}
         traceback = _traceback(self, record)
         if traceback is not None:
             entry["exception"] = traceback
@@ -79,9 +80,13 @@ class ServerLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
         self.error_log.propagate = True
 
 
-def with_fields(fields: Mapping[str, object]) -> dict[str, dict[str, object]]:
-    """The `extra` of a logging call that gives a JSON line more members; those without a value are left out."""
-    return {"fields": {name: value for name, value in fields.items() if value is not None}}
+def with_fields(fields: Callable[[], Mapping[str, object]]) -> dict[str, object]:
+    """The `extra` of a logging call that gives a JSON line more members.
+
+    Args:
+        fields: gives them, where they are written at all; those without a value are left out.
+    """
+    return {"fields": fields}
 
 
 def _traceback(formatter: logging.Formatter, record: logging.LogRecord) -> str | None:

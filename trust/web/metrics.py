@@ -118,6 +118,7 @@ _IN_FLIGHT = Gauge("troth_requests_in_flight", _OPEN, ["service"], registry=REGI
 _add(Family("troth_requests_total", "counter", _ANSWERED, _ASKED), _COUNT)
 _add(Family("troth_request_duration_seconds", "histogram", _TOOK, _ASKED), _DURATION)
 _add(Family("troth_requests_in_flight", "gauge", _OPEN, {"service": ()}), _IN_FLIGHT)
+_answers: dict[tuple[str, ...], tuple[Counter, Histogram]] = {}
 _BUILD = Family(
     "troth_build_info", "gauge", "always 1; the labels say what runs", {"service": (), "version": (), "python": ()}
 )
@@ -135,8 +136,11 @@ def answered(service: str, method: str, route: str, status: int, seconds: float)
         seconds: from its head to that of the answer.
     """
     labels = (service, method if method in _METHODS else "other", route, str(status))
-    _COUNT.labels(*labels).inc()
-    _DURATION.labels(*labels).observe(seconds)
+    counts = _answers.get(labels)
+    if counts is None:  # the library looks for them longer than it counts
+        counts = _answers[labels] = _COUNT.labels(*labels), _DURATION.labels(*labels)
+    counts[0].inc()
+    counts[1].observe(seconds)
 
 
 def begun(service: str) -> None:
@@ -158,6 +162,7 @@ def share(folder: Path) -> None:
     global _folder
     for _, made in _made:
         made.clear()  # what counted in memory so far would go on doing so
+    _answers.clear()
     _folder = folder
     os.environ[_FOLDER] = str(folder)
     # The library looks for the folder when it is imported, and ours is made after.

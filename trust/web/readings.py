@@ -44,12 +44,12 @@ class _Shelf:
 class Readings:
     """Values of one database, in one process.
 
-    Args:
+    Attributes:
         changes: is another after every commit; None: that cannot be told.
     """
 
     def __init__(self, changes: Watch | None) -> None:
-        self._changes = changes
+        self.changes = changes
         self._lock = Lock()
         self._shelf = _Shelf(None)
 
@@ -63,6 +63,7 @@ class Readings:
         """
         state = self._state()
         if state is None:
+            tracing.takes_time()
             return read()
         shelf = self._shelf
         if shelf.state != state:
@@ -74,6 +75,7 @@ class Readings:
         found = shelf.values.get(key, self)
         if found is not self:
             return cast(R, found)
+        tracing.takes_time()
         value = read()
         self._keep(shelf, key, value)
         return value
@@ -81,15 +83,10 @@ class Readings:
     def renew(self) -> None:
         """Let the rest of this request see what it has itself written."""
         if (facts := tracing.current()) is not None:
-            facts.seen = None
+            facts.seen.pop(self.changes, None)
 
     def _state(self) -> Look | None:
-        facts = tracing.current()
-        if self._changes is None or facts is None:
-            return None
-        if facts.seen is None:  # not asked yet, or without an answer
-            facts.seen = self._changes.look()
-        return cast(Look | None, facts.seen)
+        return None if self.changes is None or tracing.current() is None else self.changes.seen()
 
     def _keep(self, shelf: _Shelf, key: Hashable, value: object) -> None:
         size = _LEAST + (len(value) if isinstance(value, bytes) else 0)

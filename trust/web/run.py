@@ -35,6 +35,8 @@ from trust.web.worker import Worker
 #: Headers of one request, and bytes of one header or of the request's line.
 MAX_HEADERS = 100
 MAX_HEADER_BYTES = 8190
+#: How long a connection is kept for its next request.
+KEEPALIVE_SECONDS = 30
 
 _LISTEN = re.compile(r"(?:[^\s:/\[\]]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
 
@@ -91,7 +93,7 @@ def run(
         "worker_class": Worker,
         "timeout": timeout,
         "graceful_timeout": 20,
-        "keepalive": 30,
+        "keepalive": KEEPALIVE_SECONDS,
         "loglevel": "warning",
         "logger_class": ServerLogger,
         "limit_request_line": MAX_HEADER_BYTES,
@@ -200,6 +202,8 @@ def configure_logging(level: str = "INFO", *, form: str = "text", service: str =
     handler.setFormatter(JsonFormatter(service) if form == "json" else TextFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(True)
+    # What no line has needs not be found out for each (the logging module's own optimisations).
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     for name in ("alembic", "hpack"):  # one tells its life at every start, the other whole headers
         logging.getLogger(name).setLevel("WARNING")
 

@@ -12,10 +12,11 @@ something is no error.
 
 from __future__ import annotations
 
+import os
 import re
-import uuid
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 #: The header by which a request's ID travels.
 HEADER = "X-Request-Id"
@@ -34,7 +35,9 @@ class Facts:
         repository: the repository that it is about.
         subject: the user of its token, or the name in its client certificate.
         address: the network address of the peer, where no Flask request knows it (`trust.web.ahead`).
-        seen: the state of the service's database, once it was asked for (`trust.web.readings`).
+        seen: rows that were looked at for it, by their watch (`trust.web.watch`).
+        at_once: whether it is answered with what is at hand, or else by another thread (`trust.web.lane`).
+        is_granted: whether its token was good for it.
         outer: the request within which this one came, in the same thread.
         is_over: whether `leave` was called.
     """
@@ -46,9 +49,15 @@ class Facts:
     repository: str | None = None
     subject: str | None = None
     address: str | None = None
-    seen: object = None
+    seen: dict[object, tuple[Any, ...]] = field(default_factory=dict)
+    at_once: bool = False
+    is_granted: bool = False
     outer: Facts | None = None
     is_over: bool = False
+
+
+class TakesTimeError(Exception):
+    """An answer takes more than what is at hand; nothing was done for it yet."""
 
 
 _current: ContextVar[Facts | None] = ContextVar("troth_request", default=None)
@@ -61,7 +70,7 @@ def enter(service: str, given: str) -> Facts:
         service: who answers.
         given: the ID that the caller sent; one that is none is replaced, so that it cannot forge a log line.
     """
-    request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    request_id = given if _REQUEST_ID.fullmatch(given) else os.urandom(16).hex()
     facts = Facts(service, request_id, outer=_current.get())
     _current.set(facts)
     return facts
@@ -87,6 +96,7 @@ def note(
     gun: str | None = None,
     repository: str | None = None,
     subject: str | None = None,
+    is_granted: bool = False,
 ) -> None:
     """Add what has become known; None leaves it as it was."""
     facts = _current.get()
@@ -96,6 +106,18 @@ def note(
     facts.gun = gun or facts.gun
     facts.repository = repository or facts.repository
     facts.subject = subject or facts.subject
+    facts.is_granted = is_granted or facts.is_granted
+
+
+def takes_time() -> None:
+    """Say that what follows waits for somebody, or is done once for a request.
+
+    Raises:
+        TakesTimeError: nobody may wait in this thread; the request is answered in another.
+    """
+    facts = _current.get()
+    if facts is not None and facts.at_once:
+        raise TakesTimeError
 
 
 def sent_on() -> dict[str, str]:

@@ -25,6 +25,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import SQLAlchemyError
 
 from trust.errors import UnavailableError
+from trust.web import tracing
 
 Look = tuple[Any, ...]
 
@@ -118,6 +119,7 @@ class Lookup:
         Raises:
             UnavailableError: the database does not answer.
         """
+        tracing.takes_time()
         wanted = tuple(values[name] for name in self._names)
         with self._turn:
             # A question that is under way may have been asked before something that the caller knows of.
@@ -174,6 +176,16 @@ class Watch:
         except UnavailableError:
             return None
         return rows[0] if rows else None
+
+    def seen(self) -> Look | None:
+        """The row as it was when it was first asked for within this request; outside of one as it is now."""
+        facts = tracing.current()
+        if facts is None:
+            return self.look()
+        row = facts.seen.get(self)
+        if row is None and (row := self.look()) is not None:
+            facts.seen[self] = row
+        return row
 
     def close(self) -> None:
         """Close the connection; the next look opens another."""

@@ -15,6 +15,8 @@ import threading
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar, cast
 
+from trust.web import tracing
+
 T = TypeVar("T")
 
 
@@ -49,6 +51,7 @@ class Waves(Generic[T]):
             key: what it is about; questions with the same key are the same.
             question: asks.  What it raises is raised for all who waited for it.
         """
+        tracing.takes_time()
         with self._lock:
             line, before = self._lines.get(key), None
             if line is None:

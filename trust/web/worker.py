@@ -11,7 +11,8 @@ each begin to say something and stop, would silence a service.  Here the headers
 and a body, in either direction, may pause for `IDLE_SECONDS`.
 
 And gunicorn hands each request of a connection from thread to thread, which costs as much as all that it does with a
-small one.  Here the thread stays with its connection for `STAY_SECONDS`, unless somebody waits for a thread.
+small one.  Here one thread answers what is at hand for all kept connections (`trust.web.lane`); for the rest, a
+thread stays with its connection for `STAY_SECONDS`, unless somebody waits for a thread.
 
 What gunicorn refuses by itself, since it is no HTTP or beyond the limits of a head, it would refuse in HTML: here it
 is the envelope that clients read.
@@ -22,6 +23,7 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
+import ssl
 import threading
 from concurrent.futures import Future
 from typing import Any
@@ -30,7 +32,9 @@ from gunicorn import util
 from gunicorn.workers.gthread import ThreadWorker
 
 from trust.deadline import Limit
+from trust.web.ahead import Ahead
 from trust.web.app import JSON_TYPE, envelope
+from trust.web.lane import Lane
 from trust.web.verbosity import listen_in_worker
 
 #: From the first byte of a connection, or of a further request on it, to the last of the headers.
@@ -40,6 +44,7 @@ STAY_SECONDS = 0.005
 #: Between two bytes of a body; for an answer over plain HTTP, for each part that is sent at once.
 IDLE_SECONDS = 120.0
 
+_TAKEN = object()  # the lane has the connection
 _LIMIT = 64  # connections that a worker says good-bye to at a time
 
 
@@ -53,12 +58,55 @@ def _write_error(client: Any, status: int, reason: str, message: str) -> None:
 util.write_error = _write_error
 
 
+def _done(result: object) -> Future[Any]:
+    future: Future[Any] = Future()
+    future.set_result(result)
+    return future
+
+
+def _has_more(conn: Any) -> bool:
+    """Whether more of a connection was read than its last request."""
+    return bool(conn.parser.unreader.buf.getvalue()) or (
+        isinstance(conn.sock, ssl.SSLSocket) and conn.sock.pending() > 0
+    )
+
+
 class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     """See above."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._leaving = threading.BoundedSemaphore(_LIMIT)
+        self._lane: Lane | None = None
+
+    @property
+    def max_keepalived(self) -> int:
+        """How many connections gunicorn itself may keep."""
+        return self._max_keepalived - (0 if self._lane is None else len(self._lane))
+
+    @max_keepalived.setter
+    def max_keepalived(self, value: int) -> None:
+        self._max_keepalived = value
+
+    def run(self) -> None:
+        """See gunicorn; the app is there."""
+        ahead = getattr(self.wsgi, "wsgi_app", None)
+        if isinstance(ahead, Ahead):
+            self._lane = Lane(
+                ahead,
+                hand_over=self.enqueue_req,
+                send=self._send_aside,
+                lost=lambda conn: self.method_queue.defer(self._lose, conn),
+                give_back=lambda conn: self.method_queue.defer(self.finish_request, conn, _done(True)),
+            )
+            self._lane.start()
+        super().run()
+
+    def handle_exit(self, sig: Any, frame: Any) -> None:
+        """See gunicorn; it is a signal's handler."""
+        super().handle_exit(sig, frame)
+        if self._lane is not None:
+            self._lane.end()
 
     def init_signals(self) -> None:
         """See gunicorn; SIGUSR1 and SIGUSR2 are ours."""
@@ -83,11 +131,19 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         while True:
             with Limit(HEADERS_SECONDS, cut) as conn.limit:
                 kept = super().handle(conn)
-            if kept is not True or not self._stays(conn):
+            if kept is not True:
                 return kept
+            if _has_more(conn):
+                continue
+            if (self._lane is not None and self._lane.suits(conn)) or not self._stays(conn):
+                return self._parted(conn)
+
+    def _parted(self, conn: Any) -> object:
+        """What becomes of a connection that this thread does not wait for: the lane waits, or gunicorn."""
+        return _TAKEN if self._lane is not None and self._lane.take(conn) else True
 
     def _stays(self, conn: Any) -> bool:
-        """Whether the next request comes on this connection, now or in a moment, and nobody else wants the thread."""
+        """Whether the next request comes on this connection in a moment, and nobody else wants the thread."""
         if not self.alive or self.tpool._work_queue.qsize():
             return False
         try:
@@ -107,8 +163,27 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         conn.limit.lift()
         return super().handle_http2(conn)
 
+    def _send_aside(self, conn: Any, rest: memoryview) -> None:
+        """Send what its client is slow to take, from a thread that may wait."""
+
+        def send() -> object:
+            with contextlib.suppress(OSError):
+                conn.sock.settimeout(IDLE_SECONDS)
+                conn.sock.sendall(rest)
+                return self._parted(conn)
+            return False
+
+        fs = self.tpool.submit(send)
+        fs.add_done_callback(lambda done: self.method_queue.defer(self.finish_request, conn, done))
+
+    def _lose(self, conn: Any) -> None:
+        self.nr_conns -= 1
+        conn.close()
+
     def finish_request(self, conn: Any, fs: Future[Any]) -> None:
         """See gunicorn; `conn.close` does not block here."""
+        if not fs.cancelled() and fs.exception() is None and fs.result() is _TAKEN:
+            return
         close = type(conn).close
 
         def close_aside(graceful: bool = False) -> None:
