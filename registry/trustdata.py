@@ -15,6 +15,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from threading import Lock
 
@@ -26,6 +27,7 @@ from trust.metadata import peek_version
 from trust.names import ROOT, TIMESTAMP, Gun
 from trust.pins import Pins
 from trust.reader import Reader, Source
+from trust.web import tracing
 from trust.web.waves import Waves
 
 #: How often a reader that looks as if it were shown old files begins again.
@@ -34,26 +36,39 @@ _OVERTAKEN = 3
 _REMEMBERED = 500
 
 
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """A timestamp, and when it was asked for, by the monotonic clock."""
+
+    asked: float
+    data: bytes
+
+
 class _Aged:
     """A source whose timestamps count for a while: for no time at all, unless there is an age."""
 
     def __init__(self, source: Source, age: float) -> None:
         self._source = source
         self._age = age
-        self._answers: dict[Gun, tuple[float, bytes]] = {}
+        self._answers: dict[Gun, _Answer] = {}
 
     def fetch(self, gun: Gun, name: str, limit: int) -> bytes:
         """See `Source`."""
-        if not self._age or name != TIMESTAMP:
+        if name != TIMESTAMP:
+            tracing.takes_time()
             return self._source.fetch(gun, name, limit)
-        now = time.monotonic()  # an answer may be as old as its question
-        asked, data = self._answers.get(gun, (float("-inf"), b""))
-        if now - asked >= self._age:
-            data = self._source.fetch(gun, name, limit)
-            if len(self._answers) >= _REMEMBERED:
-                self._answers.clear()
-            self._answers[gun] = now, data
-        return data
+        answer = self._answers.get(gun)
+        if answer is None or time.monotonic() - answer.asked >= self._age:
+            answer = tracing.awaited((self, gun), lambda: self._ask(gun, limit))
+            if self._age:
+                if len(self._answers) >= _REMEMBERED:
+                    self._answers.clear()
+                self._answers[gun] = answer
+        return answer.data
+
+    def _ask(self, gun: Gun, limit: int) -> _Answer:
+        asked = time.monotonic()  # an answer may be as old as its question
+        return _Answer(asked, self._source.fetch(gun, TIMESTAMP, limit))
 
     def forget(self, gun: Gun) -> None:
         """Ask for the timestamp of `gun` the next time, whatever its age."""
@@ -105,6 +120,8 @@ class TrustData:
             UnauthorizedError: the notary server does not let us read it.
         """
         reader = self._reader(gun, policy)
+        if tracing.is_at_once():  # then its pull has a wave of its own (`trust.web.lane`)
+            return reader.refresh()
         return self._waves.ask(reader, lambda: self._refreshed(gun, reader))
 
     def _refreshed(self, gun: Gun, reader: Reader) -> Collection:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import itertools
+import json
 import multiprocessing
 import os
 import re
@@ -12,6 +14,7 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,8 +28,8 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from trust.ca import Authority, new_authority
-from trust.errors import NotFoundError
-from trust.web import lane
+from trust.errors import NotFoundError, UnavailableError
+from trust.web import lane, tracing
 from trust.web import run as running
 from trust.web.ahead import Ahead, Answer
 from trust.web.app import create_base_app
@@ -125,7 +128,21 @@ def _app(url: str) -> Flask:
             session.execute(statement, {"name": name, "value": request.get_data()})
         return "kept"
 
+    asks = itertools.count()
+
+    def ask() -> int:
+        """Another service, that counts how often it is asked and takes its time."""
+        time.sleep(0.05)
+        return next(asks)
+
+    def fail() -> int:
+        raise UnavailableError("the other service fails")
+
     def find(environ: Any) -> Answer | None:
+        if (other := {"/awaited": ask, "/failing": fail}.get(environ["PATH_INFO"])) is not None:
+            number = b"%d" % tracing.awaited(other, other)
+            return Answer(200, [("Content-Length", str(len(number))), ("X-By", "lane")], number)
+
         def read() -> bytes | None:
             with database.read() as session:
                 value: bytes | None = session.scalar(text(row), {"name": environ["PATH_INFO"][1:]})
@@ -298,6 +315,45 @@ def test_a_client_that_is_slow_to_read_holds_up_nobody_and_gets_all(
             assert data
             got += data
         assert got.count(value) == got.count(b"HTTP/1.1 200 OK") == answers
+
+
+def test_one_question_to_another_service_answers_all_who_came_before_it_and_nobody_who_came_later(
+    service: Service, client: http.client.HTTPConnection
+) -> None:
+    callers, rounds = 8, 10
+
+    def repeat(_number: int) -> list[int]:
+        with contextlib.closing(service.connect()) as mine:
+            _get(mine, "/a")
+            return [int(_get(mine, "/awaited")[2]) for _ in range(rounds)]
+
+    with ThreadPoolExecutor(callers) as threads:
+        asking = [threads.submit(repeat, number) for number in range(callers)]
+        pauses = []
+        while not all(each.done() for each in asking):
+            begun = time.monotonic()
+            assert _get(client, "/a")[2] == b"one"
+            pauses.append(time.monotonic() - begun)
+        assert sorted(pauses)[len(pauses) // 2] < 0.04  # nobody else waits for that service
+    answers = [each.result() for each in asking]
+    for numbers in answers:
+        assert numbers == sorted(set(numbers))  # never what was asked before they came
+    assert max(map(max, answers)) < callers * rounds / 2  # and together
+
+
+def test_when_the_other_service_fails_each_who_waited_gets_the_apps_answer(
+    service: Service, client: http.client.HTTPConnection
+) -> None:
+    with contextlib.ExitStack() as exits:
+        clients = [client, *(exits.enter_context(contextlib.closing(service.connect())) for _ in range(5))]
+        for each in clients:
+            _get(each, "/a")
+        for each in clients:
+            each.request("GET", "/failing")
+        for each in clients:
+            response = each.getresponse()
+            assert (response.status, json.load(response)["errors"][0]["code"]) == (503, "UNAVAILABLE")
+        assert {_get(each, "/a")[2] for each in clients} == {b"one"}
 
 
 def test_idle_connections_are_closed_in_time_and_do_not_keep_a_worker_from_ending(tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from trust.errors import TrustError
@@ -64,7 +65,7 @@ class Ahead:
         find: Callable[[WSGIEnvironment], Answer | None],
         watch: Watch | None,
     ) -> None:
-        self._service = service
+        self.service = service
         self.behind = behind
         self._find = find
         self._watch = watch
@@ -96,28 +97,39 @@ class Ahead:
         """The row of the watch for `at_once`; None: nothing can be answered at once."""
         return None if self._watch is None else self._watch.look()
 
-    def at_once(self, environ: WSGIEnvironment, row: Look) -> Answer | None:
-        """The answer, if it is at hand and is no error; else nothing has happened, and the request is to be called.
+    def at_once(
+        self, environ: WSGIEnvironment, row: Look, known: Mapping[object, object] = MappingProxyType({})
+    ) -> Answer | tracing.AwaitsError | None:
+        """The answer, if it is at hand and is no error.
 
         Args:
             environ: what `find` reads of a request: method, path, address and headers.
             row: what `look` gave after the request had come.
+            known: what other services answered after that, by the keys of their questions.
+
+        Returns:
+            None: the app is to be called as if nothing had happened, and nothing has.  An error that is not raised:
+            what another service must be asked first.
         """
         begun = self._begin(environ)
         begun.facts.at_once = True
-        begun.facts.seen[self._watch] = row
+        begun.facts.seen |= {self._watch: row, **known}
         try:
             return self._answer(environ, begun)
+        except tracing.AwaitsError as error:
+            return error
         finally:
             tracing.leave(begun.facts)
 
     def _begin(self, environ: WSGIEnvironment) -> Begun:
-        return Begun(tracing.enter(self._service, environ.get("HTTP_X_REQUEST_ID", "")), time.monotonic())
+        return Begun(tracing.enter(self.service, environ.get("HTTP_X_REQUEST_ID", "")), time.monotonic())
 
     def _answer(self, environ: WSGIEnvironment, begun: Begun) -> Answer | None:
         begun.facts.address = environ.get("REMOTE_ADDR", "")
         try:
             answer = self._find(environ)
+        except tracing.AwaitsError:
+            raise
         except tracing.TakesTimeError:
             return None
         except TrustError as error:
@@ -127,7 +139,7 @@ class Ahead:
             return None
         except Exception:
             # The app meets it, too, and tells; if not, this is the only trace.
-            _log.exception("%s: the short way to an answer failed", self._service)
+            _log.exception("%s: the short way to an answer failed", self.service)
             return None
         if answer is not None:
             Guard.count(begun.facts)

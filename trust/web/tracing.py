@@ -14,9 +14,12 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable, Hashable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar, cast
+
+T = TypeVar("T")
 
 #: The header by which a request's ID travels.
 HEADER = "X-Request-Id"
@@ -35,7 +38,7 @@ class Facts:
         repository: the repository that it is about.
         subject: the user of its token, or the name in its client certificate.
         address: the network address of the peer, where no Flask request knows it (`trust.web.ahead`).
-        seen: rows that were looked at for it, by their watch (`trust.web.watch`).
+        seen: rows that were looked at for it, by their watch (`trust.web.watch`), and what was `awaited`.
         at_once: whether it is answered with what is at hand, or else by another thread (`trust.web.lane`).
         is_granted: whether its token was good for it.
         outer: the request within which this one came, in the same thread.
@@ -49,7 +52,7 @@ class Facts:
     repository: str | None = None
     subject: str | None = None
     address: str | None = None
-    seen: dict[object, tuple[Any, ...]] = field(default_factory=dict)
+    seen: dict[object, Any] = field(default_factory=dict)
     at_once: bool = False
     is_granted: bool = False
     outer: Facts | None = None
@@ -58,6 +61,22 @@ class Facts:
 
 class TakesTimeError(Exception):
     """An answer takes more than what is at hand; nothing was done for it yet."""
+
+
+class AwaitsError(TakesTimeError):
+    """An answer would be at hand if another service had answered.
+
+    Attributes:
+        key: what is asked; equal keys are the same question.
+        ask: asks.
+        request_id: the request that it is asked for.
+    """
+
+    def __init__(self, key: Hashable, ask: Callable[[], Any], request_id: str) -> None:
+        super().__init__(key)
+        self.key = key
+        self.ask = ask
+        self.request_id = request_id
 
 
 _current: ContextVar[Facts | None] = ContextVar("troth_request", default=None)
@@ -115,9 +134,32 @@ def takes_time() -> None:
     Raises:
         TakesTimeError: nobody may wait in this thread; the request is answered in another.
     """
-    facts = _current.get()
-    if facts is not None and facts.at_once:
+    if is_at_once():
         raise TakesTimeError
+
+
+def is_at_once() -> bool:
+    """Whether this thread may not wait."""
+    facts = _current.get()
+    return facts is not None and facts.at_once
+
+
+def awaited(key: Hashable, ask: Callable[[], T]) -> T:
+    """The answer of another service, which takes time.
+
+    Args:
+        key: what is asked.
+        ask: asks.
+
+    Raises:
+        AwaitsError: this thread may not wait, and nobody has asked for it yet.
+    """
+    facts = _current.get()
+    if facts is None or not facts.at_once:
+        return ask()
+    if key not in facts.seen:
+        raise AwaitsError(key, ask, facts.request_id)
+    return cast(T, facts.seen[key])
 
 
 def sent_on() -> dict[str, str]:

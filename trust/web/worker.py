@@ -94,6 +94,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         if isinstance(ahead, Ahead):
             self._lane = Lane(
                 ahead,
+                submit=self.tpool.submit,
                 hand_over=self.enqueue_req,
                 send=self._send_aside,
                 lost=lambda conn: self.method_queue.defer(self._lose, conn),
