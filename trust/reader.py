@@ -298,8 +298,7 @@ class Reader:
 
         What a replaced key signed binds no more: so a fast-forward is undone by new keys (TUF 5.3.11).
         """
-        least = _version(kept)
-        if kept is None or meta.to_bytes() == kept or meta.signed.version > least:
+        if kept is None or meta.to_bytes() == kept or meta.signed.version > (least := _version(kept)):
             return
         if meta.signed.version == least and meta.role != TIMESTAMP:
             return

@@ -150,6 +150,8 @@ class ManifestViews:
         self, repository: RepositoryName, tag: Tag | None, digest: Digest, stored: StoredManifest
     ) -> None:
         """Tell those who want to know that a manifest is pulled."""
+        if not self.is_pull_told():
+            return
         told = {"tag": tag, "digest": digest, "media_type": stored.media_type}
         self._reporter.report(of_request(Kind.PULL, repository, self._clock(), **told))
 
