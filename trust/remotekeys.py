@@ -27,15 +27,14 @@ import json
 import ssl
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import urllib3
-from urllib3.exceptions import HTTPError, LocationParseError, ProtocolError
-from urllib3.exceptions import SSLError as TlsError
+from urllib3.exceptions import LocationParseError
 
 from trust.canonical import decode
-from trust.deadline import Exchange, HttpsPool
 from trust.errors import (
     DeniedError,
     FormatError,
@@ -46,6 +45,7 @@ from trust.errors import (
     UnavailableError,
 )
 from trust.keys import NotaryKey, NotarySignature, key_id
+from trust.lines import Lines
 from trust.names import Gun, RoleName
 
 KEYS_PATH = "/v1/keys"
@@ -54,7 +54,6 @@ SIGN_PATH = "/v1/sign"
 
 _Answer = TypeVar("_Answer")
 _MAX_ANSWER = 2**20
-_KEPT_CONNECTIONS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,16 +183,8 @@ class RemoteKeyStore:
     ) -> None:
         host, port = _address(url)
         self._url = url
-        self._longest = longest
         self._headers = headers
-        self._pool = HttpsPool(
-            host,
-            port,
-            timeout=urllib3.Timeout(connect=timeout, read=timeout),
-            maxsize=_KEPT_CONNECTIONS,
-            retries=False,
-            ssl_context=_context(ca, certificate, key),
-        )
+        self._lines = Lines(host, port, _context(ca, certificate, key), timeout=timeout, longest=longest)
 
     def create(self, gun: Gun, role: RoleName, algorithm: str) -> NotaryKey:
         """See `KeyStore.create`."""
@@ -209,17 +200,15 @@ class RemoteKeyStore:
 
     def close(self) -> None:
         """Close the kept connections."""
-        self._pool.close()
+        self._lines.close()
 
     def _ask(self, path: str, body: bytes, read: Callable[[bytes], _Answer]) -> _Answer:
+        headers = {**self._headers(), "Content-Type": "application/json"}
         try:
-            try:
-                status, answer = self._exchange(path, body)
-            except ProtocolError:  # a kept connection that the signer had closed meanwhile
-                status, answer = self._exchange(path, body)
-        except TlsError as error:
+            status, answer = self._lines.post(path, headers, body, most=_MAX_ANSWER)
+        except ssl.SSLError as error:
             raise UnavailableError(f"the signer at {self._url} and we do not trust each other: {error}") from error
-        except HTTPError as error:
+        except (OSError, HTTPException) as error:
             raise UnavailableError(f"the signer at {self._url} does not answer: {type(error).__name__}") from error
         if len(answer) > _MAX_ANSWER:
             raise self._nonsense("too long an answer")
@@ -229,22 +218,6 @@ class RemoteKeyStore:
             return read(answer)
         except InvalidError as error:
             raise self._nonsense(error.message) from error
-
-    def _exchange(self, path: str, body: bytes) -> tuple[int, bytes]:
-        headers = {**self._headers(), "Content-Type": "application/json"}
-        with Exchange(self._longest) as exchange:
-            response = self._pool.urlopen(
-                "POST", path, body=body, headers=headers, redirect=False, retries=False, preload_content=False
-            )
-            try:
-                answer = response.read(_MAX_ANSWER + 1, decode_content=False)
-                if len(answer) > _MAX_ANSWER:
-                    response.close()
-            finally:
-                response.release_conn()
-        if exchange.passed:  # what was read ended with the connection, and looked whole
-            raise urllib3.exceptions.TimeoutError
-        return response.status, answer
 
     def _refusal(self, status: int, answer: bytes) -> TrustError:
         try:
@@ -276,7 +249,7 @@ def _address(url: str) -> tuple[str, int]:
         raise SettingsError(f"the signer's URL must be https://host:port, not {url[:80]!r}")
     if parts.auth or parts.query or parts.fragment or parts.path not in (None, "", "/"):
         raise SettingsError("the signer's URL must be https://host:port and nothing more")
-    return parts.host, parts.port or 443
+    return parts.host.strip("[]"), parts.port or 443
 
 
 def _context(ca: Path, certificate: Path, key: Path) -> ssl.SSLContext:
