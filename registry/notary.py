@@ -12,8 +12,9 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
+from http.client import HTTPException
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import SplitResult, quote, urlsplit
 
 import urllib3
 from flask import Blueprint, Response, request
@@ -21,7 +22,9 @@ from werkzeug.wsgi import ClosingIterator
 
 from registry.errors import NameInvalidError
 from trust.errors import InvalidError, SettingsError, UnavailableError
-from trust.names import Gun
+from trust.lines import Lines
+from trust.names import TIMESTAMP, Gun
+from trust.reader import Source
 from trust.remote import NotaryServer
 from trust.tokens import Access, Issuer
 from trust.web import tracing
@@ -32,15 +35,54 @@ _ANSWER_HEADERS = (
     "Content-Type", "Content-Length", "Cache-Control", "Pragma", "ETag", "Last-Modified", "WWW-Authenticate",
     "Location", "Retry-After",
 )  # fmt: skip
+#: Seconds to wait for a connection, and between bytes.
+_TIMEOUT = 10.0
 #: Seconds that one file may take to come when somebody waits for a pull.
 _LONGEST = 30.0
 _CHUNK = 64 * 2**10
 _METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]
 
 
+class Asked:
+    """A notary server that is asked for the timestamp at every pull, so that this must cost little (`trust.lines`).
+
+    Args:
+        notary: whom all else is asked, and what is amiss with a timestamp.
+        url: its address.
+        context: says whom to trust.
+        token: makes a token for a collection; None where the site runs without tokens.
+    """
+
+    def __init__(
+        self, notary: NotaryServer, url: SplitResult, context: ssl.SSLContext, token: Callable[[Gun], str] | None
+    ) -> None:
+        self._notary = notary
+        self._token = token
+        self._path = url.path.rstrip("/")
+        self._lines = Lines(url.hostname or "", url.port or 443, context, timeout=_TIMEOUT, longest=_LONGEST)
+
+    def fetch(self, gun: Gun, name: str, limit: int) -> bytes:
+        """See `trust.reader.Source`."""
+        if name != TIMESTAMP:
+            return self._notary.fetch(gun, name, limit)
+        headers = tracing.sent_on()
+        if self._token is not None:
+            headers["Authorization"] = f"Bearer {self._token(gun)}"
+        path = f"{self._path}/v2/{quote(gun, safe='/:')}/_trust/tuf/{name}.json"
+        try:
+            status, data = self._lines.get(path, headers, most=limit)
+        except TimeoutError as error:
+            raise UnavailableError("the notary server did not answer in time") from error
+        except (OSError, HTTPException):
+            status, data = 0, b""
+        if status != 200 or len(data) > limit:
+            return self._notary.fetch(gun, name, limit)
+        return data
+
+
 def source(
     url: str, ca: Path | None, issuer: Issuer | None, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
-) -> NotaryServer:
+) -> Source:
     """The notary server, read with the registry's own right to pull.
 
     Args:
@@ -48,14 +90,19 @@ def source(
         ca: the CA of its certificate.
         issuer: makes the tokens; None where the site runs without tokens.
         clock: gives the time, aware.
+
+    Raises:
+        InvalidError: the address cannot be used, or the CA file cannot be read.
     """
-    if issuer is None:
-        return NotaryServer(url, ca=ca, longest=_LONGEST, headers=tracing.sent_on)
+    token = None
+    if issuer is not None:
 
-    def token(gun: Gun) -> str:
-        return issuer.issue("troth-registry", [Access("repository", gun, frozenset({"pull"}))], clock())
+        def token(gun: Gun) -> str:
+            return issuer.issue("troth-registry", [Access("repository", gun, frozenset({"pull"}))], clock())
 
-    return NotaryServer(url, ca=ca, token=token, longest=_LONGEST, headers=tracing.sent_on)
+    notary = NotaryServer(url, ca=ca, token=token, timeout=_TIMEOUT, longest=_LONGEST, headers=tracing.sent_on)
+    parts = urlsplit(url)
+    return Asked(notary, parts, _tls(ca), token) if parts.scheme == "https" else notary
 
 
 def hand_over(url: str, ca: Path | None, published: Callable[[str], None] = lambda _gun: None) -> Blueprint:
@@ -69,13 +116,8 @@ def hand_over(url: str, ca: Path | None, published: Callable[[str], None] = lamb
     Raises:
         SettingsError: the CA file cannot be read.
     """
-    try:
-        context = ssl.create_default_context(cafile=str(ca) if ca else None)
-    except (OSError, ssl.SSLError) as error:
-        raise SettingsError(f"the notary server's CA file {ca} cannot be read: {error}") from error
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
     pool = urllib3.PoolManager(
-        ssl_context=context, timeout=urllib3.Timeout(connect=5, read=60), maxsize=8, retries=False
+        ssl_context=_tls(ca), timeout=urllib3.Timeout(connect=5, read=60), maxsize=8, retries=False
     )
     blueprint = Blueprint("notary", __name__)
 
@@ -132,6 +174,15 @@ def hand_over(url: str, ca: Path | None, published: Callable[[str], None] = lamb
         return response
 
     return blueprint
+
+
+def _tls(ca: Path | None) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=str(ca) if ca else None)
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError(f"the notary server's CA file {ca} cannot be read: {error}") from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
 
 
 def _chunks() -> Iterator[bytes]:

@@ -49,14 +49,24 @@ class Lines:
         self._kept: list[ssl.SSLSocket] = []
 
     def post(self, path: str, headers: Mapping[str, str], body: bytes, *, most: int) -> tuple[int, bytes]:
-        """Status and body of the answer to a request that may as well be answered twice.
+        """Status and body of the answer to a POST that may as well be answered twice; as for `get`.
+
+        Args:
+            path: without anything that would have to be quoted.
+            headers: more of them.
+            body: what is sent.
+            most: of a longer answer, one byte more than this is given.
+        """
+        return self._ask("POST", path, {**headers, "Content-Length": str(len(body))}, body, most)
+
+    def get(self, path: str, headers: Mapping[str, str], *, most: int) -> tuple[int, bytes]:
+        """Status and body of the answer to a GET.
 
         It is sent once more if a kept connection turns out to be closed.
 
         Args:
             path: without anything that would have to be quoted.
             headers: more of them.
-            body: what is sent.
             most: of a longer answer, one byte more than this is given.
 
         Raises:
@@ -64,11 +74,7 @@ class Lines:
             OSError: there is no answer, or not in time.
             http.client.HTTPException: what comes is no answer.
         """
-        request = self._head(path, headers, len(body)) + body
-        if (line := self._take()) is not None:
-            with contextlib.suppress(*_CLOSED):
-                return self._exchange(line, request, most)
-        return self._exchange(None, request, most)
+        return self._ask("GET", path, headers, b"", most)
 
     def close(self) -> None:
         """Close the kept connections."""
@@ -77,14 +83,21 @@ class Lines:
         for line in kept:
             line.close()
 
-    def _head(self, path: str, headers: Mapping[str, str], length: int) -> bytes:
+    def _ask(self, method: str, path: str, headers: Mapping[str, str], body: bytes, most: int) -> tuple[int, bytes]:
+        request = self._head(method, path, headers) + body
+        if (line := self._take()) is not None:
+            with contextlib.suppress(*_CLOSED):
+                return self._exchange(line, method, request, most)
+        return self._exchange(None, method, request, most)
+
+    def _head(self, method: str, path: str, headers: Mapping[str, str]) -> bytes:
         lines = [f"{name}: {value}" for name, value in headers.items()]
         if not all(line.isascii() and line.isprintable() for line in lines):
             raise ValueError("a header holds what no header can")
         more = "".join(f"{line}\r\n" for line in lines)
-        return f"POST {path} HTTP/1.1\r\n{self._named}{more}Content-Length: {length}\r\n\r\n".encode("ascii")
+        return f"{method} {path} HTTP/1.1\r\n{self._named}{more}\r\n".encode("ascii")
 
-    def _exchange(self, line: ssl.SSLSocket | None, request: bytes, most: int) -> tuple[int, bytes]:
+    def _exchange(self, line: ssl.SSLSocket | None, method: str, request: bytes, most: int) -> tuple[int, bytes]:
         with Exchange(self._longest) as exchange, contextlib.ExitStack() as exits:
             try:
                 if line is None:
@@ -93,7 +106,7 @@ class Lines:
                     exchange.watch(line)
                 exits.callback(line.close)
                 line.sendall(request)
-                response = HTTPResponse(line, method="POST")
+                response = HTTPResponse(line, method=method)
                 exits.callback(response.close)
                 response.begin()
                 answer = response.read(most + 1)
