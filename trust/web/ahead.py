@@ -51,8 +51,8 @@ class Ahead:
     Args:
         service: who answers.
         behind: answers everything that is not answered here.
-        find: answers within its request (`trust.web.tracing`); None: the app is to be asked.  What it raises is raised
-            before anything is counted, written or told of, where there is a watch.
+        find: answers within its request (`trust.web.tracing`); None: the app is to be asked.  Where there is a watch,
+            what it raises is raised before anything is counted, written or told of.
         watch: changes with everything that answers are made of, so that what was found for one row of it may be given
             out again for the same row; None: nothing may.
         methods: what `find` is asked for.

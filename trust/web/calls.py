@@ -13,6 +13,7 @@ gunicorn and the app.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol, cast
@@ -21,6 +22,7 @@ from gunicorn.http2.connection import HTTP2ServerConnection
 from gunicorn.http2.errors import HTTP2StreamError
 from gunicorn.http2.request import HTTP2Body
 from gunicorn.http2.stream import HTTP2Stream
+from h2.exceptions import ProtocolError
 
 from trust.web.worker import Worker
 
@@ -172,7 +174,8 @@ class _Connection(HTTP2ServerConnection):  # type: ignore[misc]  # gunicorn has 
         self._owed += length
         if self._owed >= _CREDIT_BYTES:
             owed, self._owed = self._owed, 0
-            self.h2_conn.increment_flow_control_window(owed)
+            with contextlib.suppress(ValueError, ProtocolError):  # the client has ended the connection behind it
+                self.h2_conn.increment_flow_control_window(owed)
 
     def _send_pending_data(self) -> None:
         if not self._holds:
