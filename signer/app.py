@@ -37,6 +37,7 @@ from trust.goconfig import load
 from trust.settings import complaints, failures
 from trust.web import auditcommand
 from trust.web.app import create_base_app
+from trust.web.calls import CALLS, CallWorker
 from trust.web.database import Database
 from trust.web.migrations import upgrade
 from trust.web.run import check_tls, complain, configure_logging, report, run
@@ -77,8 +78,9 @@ def create_app(
     app = create_base_app(NAME)
     add_views(app, vault, settings.clients, max_payload_bytes=settings.max_payload_bytes)
     if settings.grpc_listen is not None:
-        methods = Methods(vault, settings.max_payload_bytes)
-        app.wsgi_app = Door(app.wsgi_app, methods, settings.clients)  # type: ignore[method-assign]  # Flask's own way
+        door = Door(app.wsgi_app, Methods(vault, settings.max_payload_bytes), settings.clients)
+        app.wsgi_app = door  # type: ignore[method-assign]  # Flask's own way
+        app.extensions[CALLS] = door
     return app
 
 
@@ -147,6 +149,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             workers=settings.workers,
             threads=settings.threads,
             metrics_listen=settings.metrics_listen,
+            worker=CallWorker,
         )
     except TrustError as error:
         return report(NAME, complaints(error), ()) if options.check else complain(NAME, error)

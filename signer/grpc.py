@@ -12,8 +12,8 @@ method; keys for timestamp and snapshot only; payloads that `check_payload` allo
 nor role: they are those that the key was made for.
 
 A call is a POST over HTTP/2 whose body is one message behind a prefix of five bytes; its outcome is in the trailers.
-gunicorn speaks HTTP/2 and hands the trailers on (`gunicorn.http2.send_trailers`), so this is plain WSGI: no gRPC
-library, and no thread or process of its own.
+gunicorn speaks HTTP/2, and hands the trailers on (`gunicorn.http2.send_trailers`): no gRPC library, and no thread or
+process of its own.  Calls come past WSGI (`trust.web.calls`), and those that are out of the ordinary through it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, BinaryIO, ClassVar
 from urllib.parse import quote
 
 from signer.clients import admit
@@ -35,11 +35,12 @@ from trust.names import Gun, RoleName
 from trust.web import tracing
 from trust.web.app import UNMATCHED, log_answer
 from trust.web.caller import Who
+from trust.web.calls import TYPES, Answer, Call
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-TYPE = "application/grpc"
+Method = Callable[[Message, Who], bytes]
 #: Services that the health check knows, as the Go signer has them; "" is the whole.
 HEALTH_SERVICES = ("", "grpc.health.v1.Health.KeyManagement", "grpc.health.v1.Health.Signer")
 
@@ -132,6 +133,18 @@ class Methods:
         return field(1, _SERVING)
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A call, however it came; `method` is None where there is none of that name."""
+
+    path: str
+    method: Method | None
+    body: BinaryIO
+    request_id: str
+    address: str
+    connection: object
+
+
 class Door:
     """Answers gRPC, and hands every other request to the app behind it.
 
@@ -146,57 +159,74 @@ class Door:
         self._clients = clients
         # A payload's request also names a key.
         self._max_message = methods.max_payload_bytes + 4096
-        self._methods: dict[str, Callable[[Message, Who], bytes]] = {
+        self._methods: dict[str, Method] = {
             "/proto.KeyManagement/CreateKey": methods.create_key,
             "/proto.KeyManagement/DeleteKey": methods.delete_key,
             "/proto.KeyManagement/GetKeyInfo": methods.get_key_info,
             "/proto.Signer/Sign": methods.sign,
             "/grpc.health.v1.Health/Check": methods.check,
         }
+        self.paths: Collection[str] = self._methods.keys()
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer one request."""
+        """Answer one request, of gRPC or not."""
         if not _is_grpc(environ.get("CONTENT_TYPE", "")):
             return self._behind(environ, start_response)
         send_trailers = environ.get("gunicorn.http2.send_trailers")
         if send_trailers is None:
             start_response("505 HTTP Version Not Supported", [("Content-Type", "text/plain")])
             return [b"gRPC needs HTTP/2\n"]
-        started, path = time.monotonic(), environ.get("PATH_INFO", "")
-        facts = tracing.enter("troth-signer", environ.get("HTTP_X_REQUEST_ID", ""))
+        path = environ.get("PATH_INFO", "") if environ["REQUEST_METHOD"] == "POST" else ""
+        answer = self._answer(
+            _Asked(
+                environ.get("PATH_INFO", ""),
+                self._methods.get(path),
+                environ["wsgi.input"],
+                environ.get("HTTP_X_REQUEST_ID", ""),
+                environ.get("REMOTE_ADDR", ""),
+                environ.get("gunicorn.socket"),
+            )
+        )
+        send_trailers(answer.trailers)
+        start_response("200 OK", [("Content-Type", TYPES[0])])
+        return [answer.body] if answer.body else []
+
+    def call(self, call: Call, connection: object) -> Answer:
+        """See `trust.web.calls`."""
+        method = self._methods[call.path]
+        return self._answer(_Asked(call.path, method, call.body, call.request_id, call.address, connection))
+
+    def _answer(self, asked: _Asked) -> Answer:
+        started = time.monotonic()
+        facts = tracing.enter("troth-signer", asked.request_id)
         try:
-            tracing.note(route=path if path in self._methods else UNMATCHED)
-            answer, status, message = self._answer(environ)
-            log_answer("GRPC", path, status, time.monotonic() - started, client=environ.get("REMOTE_ADDR"))
+            tracing.note(route=asked.path if asked.path in self._methods else UNMATCHED)
+            message, status, text = self._outcome(asked, facts.request_id)
+            log_answer("GRPC", asked.path, status, time.monotonic() - started, client=asked.address)
         finally:
             tracing.leave(facts)
         trailers = [("grpc-status", str(status))]
-        if message:
-            trailers.append(("grpc-message", quote(message, safe="!\"#$&'()*+,/:;<=>?@[\\]^`{|}")))
-        send_trailers(trailers)
-        start_response("200 OK", [("Content-Type", TYPE)])
-        return [] if answer is None else [bytes(1) + len(answer).to_bytes(4, "big") + answer]
+        if text:
+            trailers.append(("grpc-message", quote(text, safe="!\"#$&'()*+,/:;<=>?@[\\]^`{|}")))
+        return Answer(b"" if message is None else bytes(1) + len(message).to_bytes(4, "big") + message, trailers)
 
-    def _answer(self, environ: WSGIEnvironment) -> tuple[bytes | None, int, str]:
+    def _outcome(self, asked: _Asked, call_id: str) -> tuple[bytes | None, int, str]:
         """The answer's message if there is one, the status and its text."""
         try:
-            name = admit(environ.get("gunicorn.socket"), self._clients)
-            client = Who(name, environ.get("REMOTE_ADDR", ""), _call_id())
+            name = admit(asked.connection, self._clients)
             tracing.note(subject=name)
-            method = self._methods.get(environ.get("PATH_INFO", ""))
-            if method is None or environ["REQUEST_METHOD"] != "POST":
+            if asked.method is None:
                 raise CallError(UNIMPLEMENTED, "there is no such method")
-            data = self._read(environ)  # a client that goes away meanwhile is gunicorn's business
-            return _call(method, data, client), OK, ""
+            data = self._read(asked.body)  # a client that goes away meanwhile is gunicorn's business
+            return _call(asked.method, data, Who(name, asked.address, call_id)), OK, ""
         except TrustError as error:
             status = _status(error)
             if status == UNAVAILABLE:
-                _log.warning("grpc %s: %s id=%s", type(error).__name__, error, _call_id())
+                _log.warning("grpc %s: %s id=%s", type(error).__name__, error, call_id)
             return None, status, error.message
 
-    def _read(self, environ: WSGIEnvironment) -> bytes:
+    def _read(self, body: BinaryIO) -> bytes:
         """The one message of a request."""
-        body = environ["wsgi.input"]
         prefix = body.read(_PREFIX_BYTES)
         if len(prefix) < _PREFIX_BYTES:
             raise MessageError("the request ends before its message")
@@ -205,7 +235,7 @@ class Door:
         length = int.from_bytes(prefix[1:], "big")
         if length > self._max_message:
             raise CallError(RESOURCE_EXHAUSTED, f"the message is longer than {self._max_message} bytes")
-        data: bytes = body.read(length)
+        data = body.read(length)
         if len(data) < length:
             raise MessageError("the request ends within its message")
         if body.read(1):
@@ -213,7 +243,7 @@ class Door:
         return data
 
 
-def _call(method: Callable[[Message, Who], bytes], data: bytes, client: Who) -> bytes:
+def _call(method: Method, data: bytes, client: Who) -> bytes:
     try:
         return method(Message(data), client)
     except TrustError:
@@ -230,8 +260,7 @@ def _call_id() -> str:
 
 def _is_grpc(content_type: str) -> bool:
     # "application/grpc+proto" is the same; "application/grpc-web" is another protocol.
-    media_type = content_type.partition(";")[0].strip().lower()
-    return media_type in (TYPE, f"{TYPE}+proto")
+    return content_type.partition(";")[0].strip().lower() in TYPES
 
 
 def _status(error: TrustError) -> int:

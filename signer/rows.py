@@ -15,14 +15,17 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from threading import Lock
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from signer.models import SealedKey
+from trust.errors import InvalidError
 from trust.keys import NotaryKey
+from trust.keystore import key_not_found
 from trust.names import Gun, RoleName
 from trust.web.database import Database
 
@@ -45,6 +48,15 @@ _COLUMNS = (
 
 
 @dataclass(frozen=True, slots=True)
+class Placed:
+    """A key, and what it was made for."""
+
+    gun: Gun
+    role: RoleName
+    key: NotaryKey
+
+
+@dataclass(frozen=True)
 class Held:
     """What a row says, free of its session; two are equal if they mean the same key for the same work."""
 
@@ -59,10 +71,22 @@ class Held:
     encryption: str
     used: bool = field(compare=False)
 
-    @property
+    @cached_property
     def key(self) -> NotaryKey:
         """The public key."""
         return NotaryKey(self.key_id, self.algorithm, self.public)
+
+    @cached_property
+    def placed(self) -> Placed:
+        """The key, and what it was made for.
+
+        Raises:
+            NotFoundError: no GUN or no role, as in the Go signer's oldest rows.
+        """
+        try:
+            return Placed(Gun(self.gun), RoleName(self.role), self.key)
+        except InvalidError as error:
+            raise key_not_found(self.key_id) from error
 
     def is_for(self, gun: Gun, role: RoleName) -> bool:
         """Whether it was made for that role of that GUN."""
@@ -82,12 +106,14 @@ class Rows:
         self._lookup = database.lookup(statement)
         self._limit = limit
         self._lock = Lock()
-        self._seen: OrderedDict[str, Held] = OrderedDict()
+        #: By key ID: the row as it was read the last time, and what it says.
+        self._seen: OrderedDict[str, tuple[tuple[Any, ...], Held]] = OrderedDict()
         self._touched: OrderedDict[str, datetime] = OrderedDict()
 
     def expected(self, key_id: str) -> Held | None:
         """What the row probably says; None when nothing is known."""
-        return self._seen.get(key_id)
+        seen = self._seen.get(key_id)
+        return None if seen is None else seen[1]
 
     def read(self, key_id: str) -> Held | None:
         """What the row says now; None when there is none that is not deleted.
@@ -95,19 +121,16 @@ class Rows:
         Raises:
             UnavailableError: the database does not answer.
         """
-        found = None
-        for id_, its_key_id, gun, role, algorithm, public, alias, sealed, encryption, used in self._lookup.rows(
-            key_id=key_id
-        ):
-            if its_key_id == key_id:  # some databases hold that `a` and `A` are the same
-                found = Held(
-                    id_, key_id, gun, role, algorithm, bytes(public), alias, bytes(sealed), encryption, bool(used)
-                )
+        # Some databases hold that `a` and `A` are the same.
+        row = next((row for row in self._lookup.rows(key_id=key_id) if row[1] == key_id), None)
         with self._lock:
-            self._seen.pop(key_id, None)
-            if found is not None:
-                _keep(self._seen, key_id, found, self._limit)
-        return found
+            seen = self._seen.pop(key_id, None)
+            if row is None:
+                return None
+            if seen is None or seen[0] != row:
+                seen = row, _from_columns(*row)
+            _keep(self._seen, key_id, seen, self._limit)
+            return seen[1]
 
     def must_be_touched(self, held: Held, now: datetime) -> bool:
         """Whether `last_used` is to be written: the first time, and when it is `TOUCH` old as far as we know."""
@@ -148,6 +171,21 @@ def from_row(row: SealedKey) -> Held:
         row.encryption_alg,
         row.last_used is not None,
     )
+
+
+def _from_columns(
+    id_: int,
+    key_id: str,
+    gun: str,
+    role: str,
+    algorithm: str,
+    public: bytes,
+    alias: str,
+    sealed: bytes,
+    encryption: str,
+    used: object,
+) -> Held:
+    return Held(id_, key_id, gun, role, algorithm, bytes(public), alias, bytes(sealed), encryption, bool(used))
 
 
 def _keep(kept: OrderedDict[str, _T], key_id: str, value: _T, limit: int) -> None:

@@ -25,7 +25,6 @@ is changed is opened anew.  The row itself is read for each signature, after it 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -34,10 +33,10 @@ from sqlalchemy.orm import Session
 
 from signer.models import TRAIL, SealedKey
 from signer.passphrases import Passphrases
-from signer.rows import Held, Rows, from_row, of_role, row_of
+from signer.rows import Held, Placed, Rows, from_row, of_role, row_of
 from signer.sealing import ENCRYPTION_ALGORITHM, KEYWRAP_ALGORITHM, SealError, seal, unseal
 from signer.tokenhome import ON_TOKEN, TokenHome
-from trust.errors import InvalidError, SettingsError, UnavailableError
+from trust.errors import SettingsError, UnavailableError
 from trust.keys import NotaryKey, NotarySignature, NotarySigner, PrivateKey, generate_private, public_key_of
 from trust.keystore import Limits, check_key, check_payload, key_not_found
 from trust.names import Gun, RoleName
@@ -50,15 +49,6 @@ from trust.web.refusals import Refusals
 #: How often a row is read again that is another one each time.
 _MAX_READINGS = 3
 _SIGNATURES = counter("troth_signatures", "signatures made", service="troth-signer", role=("timestamp", "snapshot"))
-
-
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """A key, and what it was made for."""
-
-    gun: Gun
-    role: RoleName
-    key: NotaryKey
 
 
 class Vault:
@@ -174,7 +164,7 @@ class Vault:
             UnavailableError: the database does not answer, or the key cannot be opened.
         """
         held = self._rows.expected(key_id)
-        placed = self.locate(key_id) if held is None else _placed(held)
+        placed = self.locate(key_id) if held is None else held.placed
         return placed, self.sign(placed.gun, placed.role, key_id, payload, who=who)
 
     def locate(self, key_id: str) -> Placed:
@@ -187,7 +177,7 @@ class Vault:
         held = self._rows.read(key_id)
         if held is None:
             raise key_not_found(key_id)
-        return _placed(held)
+        return held.placed
 
     def delete(self, key_id: str, *, who: Who | None = None) -> bool:
         """Mark the key `key_id` as deleted, if it is held; its row stays, as the Go signer's does (NOTARY_V1 §4.2).
@@ -313,10 +303,3 @@ class Vault:
 
     def _now(self) -> datetime:
         return self._clock().astimezone(UTC).replace(tzinfo=None)
-
-
-def _placed(held: Held) -> Placed:
-    try:
-        return Placed(Gun(held.gun), RoleName(held.role), held.key)
-    except InvalidError as error:  # the Go signer's oldest rows have neither
-        raise key_not_found(held.key_id) from error

@@ -55,12 +55,8 @@ def decode(data: bytes) -> Any:
     try:
         # Only an escape can bring a surrogate in; most files have none and skip the walk.
         if "\\ud" not in text and "\\uD" not in text:
-            return json.loads(text, parse_int=_integer, parse_float=_number, parse_constant=_constant)
-        return _without_surrogates(
-            json.loads(
-                text, parse_int=_integer, parse_float=_number, parse_constant=_constant, object_pairs_hook=_members
-            )
-        )
+            return _decoder.decode(text)
+        return _without_surrogates(_surrogate_decoder.decode(text))
     except RecursionError as error:
         raise FormatError("JSON nested too deeply") from error
     except ValueError as error:
@@ -160,4 +156,8 @@ def _without_surrogates(value: Any) -> Any:
     return value
 
 
+_decoder = json.JSONDecoder(parse_int=_integer, parse_float=_number, parse_constant=_constant)
+_surrogate_decoder = json.JSONDecoder(
+    parse_int=_integer, parse_float=_number, parse_constant=_constant, object_pairs_hook=_members
+)
 _encoder = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=_refuse)

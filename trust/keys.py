@@ -43,6 +43,7 @@ MAX_SIGNATURES_PER_KEY = 16
 
 _NIST_CURVES = (ec.SECP224R1, ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 _SALT_BYTES = 32
+_ECDSA = ec.ECDSA(hashes.SHA256())
 
 
 class NotaryKey(Key):
@@ -339,7 +340,7 @@ def sign_raw(key: PrivateKey, payload: bytes) -> bytes:
     if isinstance(key, rsa.RSAPrivateKey):
         return key.sign(payload, padding.PSS(padding.MGF1(hashes.SHA256()), _SALT_BYTES), hashes.SHA256())
     # SHA-256 whatever the curve, and raw r and s instead of DER.
-    r, s = decode_dss_signature(key.sign(payload, ec.ECDSA(hashes.SHA256())))
+    r, s = decode_dss_signature(key.sign(payload, _ECDSA))
     width = (key.curve.key_size + 7) // 8
     return r.to_bytes(width, "big") + s.to_bytes(width, "big")
 

@@ -115,10 +115,11 @@ def check_payload(role: RoleName, payload: bytes, now: datetime, limits: Limits)
         raise DeniedError(f"{role} is not signed here, only timestamp and snapshot")
     try:
         value = decode(payload)
-        if encode(value) != payload:
-            raise DeniedError(f"the {role} to sign is not canonical JSON")
         signed = from_notary(role, value)
+        # Only what is canonical comes out as it came in.
         if signed.unrecognized_fields.keys() != {"expires"} or encode(to_notary(signed)) != payload:
+            if encode(value) != payload:
+                raise DeniedError(f"the {role} to sign is not canonical JSON")
             raise DeniedError(f"the {role} to sign has members that do not belong to a {role}")
     except FormatError as error:
         raise DeniedError(f"the {role} to sign is malformed: {error.message}") from error

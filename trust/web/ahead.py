@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -38,7 +38,7 @@ class Answer:
     Attributes:
         status: 200 or 304.
         headers: all but the request's ID; with the length of what GET would send.
-        body: what GET sends.
+        body: what all but HEAD send.
     """
 
     status: int
@@ -52,10 +52,11 @@ class Ahead:
     Args:
         service: who answers.
         behind: answers everything that is not answered here.
-        find: answers a GET or HEAD within its request (`trust.web.tracing`); None: the app is to be asked.  What it
-            raises is raised before anything is counted, written or told of.
+        find: answers within its request (`trust.web.tracing`); None: the app is to be asked.  Where there is a watch,
+            what it raises is raised before anything is counted, written or told of.
         watch: changes with everything that answers are made of, so that what was found for one row of it may be given
             out again for the same row; None: nothing may.
+        methods: what `find` is asked for.
     """
 
     def __init__(
@@ -64,11 +65,13 @@ class Ahead:
         behind: WSGIApplication,
         find: Callable[[WSGIEnvironment], Answer | None],
         watch: Watch | None,
+        methods: Collection[str] = ("GET", "HEAD"),
     ) -> None:
         self.service = service
         self.behind = behind
         self._find = find
         self._watch = watch
+        self._methods = methods
         self._thread = threading.local()
 
     @property
@@ -76,10 +79,15 @@ class Ahead:
         """Whether the last request of this thread was answered here."""
         return getattr(self._thread, "has_answered", False)
 
+    @property
+    def gives_again(self) -> bool:
+        """Whether anything may be given out again."""
+        return self._watch is not None
+
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """See PEP 3333."""
         self._thread.has_answered = False
-        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+        if environ["REQUEST_METHOD"] not in self._methods:
             return self.behind(environ, start_response)
         begun = self._begin(environ)
         environ[BEGUN] = begun
@@ -91,7 +99,7 @@ class Ahead:
                 tracing.leave(begun.facts)
         self._thread.has_answered = True
         start_response(STATUS[answer.status], answer.headers)
-        return [answer.body] if environ["REQUEST_METHOD"] == "GET" else []
+        return [answer.body] if environ["REQUEST_METHOD"] != "HEAD" else []
 
     def look(self) -> Look | None:
         """The row of the watch for `at_once`; None: nothing can be answered at once."""

@@ -62,6 +62,7 @@ def run(
     timeout: int = 120,
     metrics_listen: str | None = None,
     companion: Work | None = None,
+    worker: type[Worker] = Worker,
 ) -> None:
     """Serve until SIGTERM or SIGINT; SIGUSR1 and SIGUSR2 make it log more and less.
 
@@ -77,6 +78,7 @@ def run(
         timeout: seconds after which a worker that shows no life is replaced.
         metrics_listen: `host:port` where metrics are given out, to everybody who can reach it; None: nowhere.
         companion: what a process beside the workers does (`trust.web.companion`); None: there is none.
+        worker: what answers.
 
     Raises:
         SettingsError: an address, the certificate or the key cannot be used.  A service never falls back to plain
@@ -90,7 +92,7 @@ def run(
         "proc_name": name,
         "workers": workers,
         "threads": threads,
-        "worker_class": Worker,
+        "worker_class": worker,
         "timeout": timeout,
         "graceful_timeout": 20,
         "keepalive": KEEPALIVE_SECONDS,

@@ -91,7 +91,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     def run(self) -> None:
         """See gunicorn; the app is there."""
         ahead = getattr(self.wsgi, "wsgi_app", None)
-        if isinstance(ahead, Ahead):
+        if isinstance(ahead, Ahead) and ahead.gives_again:
             self._lane = Lane(
                 ahead,
                 submit=self.tpool.submit,
