@@ -12,19 +12,18 @@ so two publishers of different roles both succeed, and of two publishers of the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
-
-from tuf.api.metadata import Snapshot
 
 from server.counts import LOST_RACES, stored
 from server.envelope import read_version
 from server.errors import LostRaceError, VersionError
+from server.footing import Footing, Footings, NotKeptError, read_footing
 from server.models import TRAIL
 from server.online import Online
 from server.store import Store
-from trust.metadata import NotaryMetadata, parse_root, parse_snapshot
 from trust.names import ROOT, SNAPSHOT, TIMESTAMP, Gun, RoleName
 from trust.update import CheckedUpdate, RefusedUpdateError, check_update
 from trust.web.audit import Deed
@@ -53,6 +52,7 @@ class Publisher:
         self._online = online
         self._clock = clock
         self._max_version_jump = max_version_jump
+        self._footings = Footings(database)
 
     def publish(self, gun: Gun, uploads: Mapping[RoleName, bytes], who: Who) -> None:
         """Publish `uploads`; none at all renews snapshot and timestamp of an existing collection.
@@ -83,27 +83,54 @@ class Publisher:
         self, gun: Gun, uploads: Mapping[RoleName, bytes], versions: Mapping[RoleName, int], who: Who
     ) -> None:
         now = self._clock()
-        with self._database.read() as session:
-            state = _State(gun, Store(session), versions)
-            update = check_update(gun, uploads, state.current, now)
-            self._check_versions(versions, state.newest)
-            replaced = _replaced_keys(update, state.current(ROOT))
+        footing, update = self._checked(gun, uploads, versions, now)
         files = {role: (versions[role], data) for role, data in update.files.items()}
         root = update.root.signed
         snapshot = update.snapshot
         if snapshot is None:
-            previous = state.snapshot.signed if state.snapshot else None
+            previous = footing.snapshot.signed if footing.snapshot else None
             snapshot = self._online.next_snapshot(gun, root, previous, update.loaded, now)
             files[SNAPSHOT] = (snapshot.signed.version, snapshot.to_bytes())
-        timestamp = self._online.next_timestamp(gun, root, state.version or 0, files[SNAPSHOT][1], now)
+        timestamp = self._online.next_timestamp(gun, root, footing.version or 0, files[SNAPSHOT][1], now)
         files[TIMESTAMP] = (timestamp.signed.version, timestamp.to_bytes())
+        replaced = _replaced_keys(update)
         with self._database.write() as session:
-            hashes = Store(session).put_all(gun, files, now, after=state.version)
+            hashes = Store(session).put_all(gun, files, now, after=footing.version)
             deeds = publish_deeds(gun, files, hashes, by_server=files.keys() - update.files.keys())
             if replaced:
                 deeds = [replace(deed, detail=replaced) if deed.role == ROOT else deed for deed in deeds]
             TRAIL.append(session, who, now, *deeds)
         stored(files)
+        self._footings.keep(
+            gun,
+            (timestamp.signed.version, hashes[TIMESTAMP]),
+            update.root,
+            snapshot,
+            {**footing.files, **update.loaded, **update.files},
+        )
+
+    def _checked(
+        self, gun: Gun, uploads: Mapping[RoleName, bytes], versions: Mapping[RoleName, int], now: datetime
+    ) -> tuple[Footing, CheckedUpdate]:
+        footing = self._footings.kept(gun, versions)
+        if footing is not None:
+            with suppress(NotKeptError):
+                return footing, self._check(gun, uploads, versions, footing, now)
+        with self._database.read() as session:
+            footing = read_footing(Store(session), gun, versions)
+            return footing, self._check(gun, uploads, versions, footing, now)
+
+    def _check(
+        self,
+        gun: Gun,
+        uploads: Mapping[RoleName, bytes],
+        versions: Mapping[RoleName, int],
+        footing: Footing,
+        now: datetime,
+    ) -> CheckedUpdate:
+        update = check_update(gun, uploads, footing.current, now, checked_root=footing.root)
+        self._check_versions(versions, footing.newest)
+        return update
 
     def _check_versions(self, versions: Mapping[RoleName, int], newest: Mapping[RoleName, int]) -> None:
         """Spare the signer what the store would refuse anyway."""
@@ -137,35 +164,10 @@ def publish_deeds(
     ]
 
 
-def _replaced_keys(update: CheckedUpdate, stored: bytes | None) -> dict[str, object]:
+def _replaced_keys(update: CheckedUpdate) -> dict[str, object]:
     """The roles whose keys differ between the stored root and an uploaded one."""
-    if ROOT not in update.files or stored is None:
+    if ROOT not in update.files or update.before is None:
         return {}
-    before, after = parse_root(stored).signed.roles, update.root.signed.roles
+    before, after = update.before.signed.roles, update.root.signed.roles
     changed = [name for name in after if name not in before or set(before[name].keyids) != set(after[name].keyids)]
     return {"new_keys": sorted(changed)} if changed else {}
-
-
-class _State:
-    """What is stored now; each file is read once."""
-
-    def __init__(self, gun: Gun, store: Store, roles: Iterable[RoleName]) -> None:
-        self._store = store
-        self._gun = gun
-        self._files: dict[RoleName, bytes | None] = {}
-        standing = store.standing(gun, roles)
-        chain, self._root, self.newest = standing.chain, standing.root, standing.newest
-        #: version of the current timestamp; None if there is none
-        self.version = chain.timestamp.version if chain else None
-        self.snapshot: NotaryMetadata[Snapshot] | None = None
-        if chain and chain.snapshot:
-            self.snapshot = parse_snapshot(chain.snapshot.data)
-
-    def current(self, role: RoleName) -> bytes | None:
-        """The current file of a role, as `check_update` asks for it."""
-        if role not in self._files:
-            entry = self.snapshot.signed.meta.get(role) if self.snapshot else None
-            likely = self._root if role == ROOT else None
-            found = self._store.named(self._gun, role, entry, likely) if entry else None
-            self._files[role] = found.data if found else None
-        return self._files[role]
