@@ -277,7 +277,8 @@ def _moment(moment: datetime) -> str:
 
 def clean(text: str) -> str:
     """`text` without what a terminal, a log or a database takes for something else, and not too long."""
-    return "".join(c if c.isprintable() else "?" for c in text[:MAX_TEXT])
+    text = text[:MAX_TEXT]
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _cleaned(value: object) -> object:

@@ -27,6 +27,8 @@ Rows = list[tuple[Any, ...]]
 
 #: Where a session keeps what is to be sent.
 _LATER = "troth.later"
+#: And its connection, for which it takes long to ask it.
+_CONNECTION = "troth.connection"
 #: How many rows one statement adds.
 _MAX_ROWS = 8
 
@@ -46,7 +48,7 @@ def later(session: Session, statement: Executable, values: Values, *, refused: E
         values: by the names of its parameters.
         refused: what is raised, then, if a constraint of the database does not allow it.
     """
-    if is_direct(session.connection().dialect):
+    if is_direct(_connection(session).dialect):
         session.info.setdefault(_LATER, []).append(_Said(statement, values, refused))
         return
     with _refusing(refused):
@@ -62,7 +64,7 @@ def add(session: Session, table: Table, rows: Sequence[Values], *, refused: Exce
         rows: by the names of its columns, of which all rows have the same.
         refused: see `later`.
     """
-    if not is_direct(session.connection().dialect):
+    if not is_direct(_connection(session).dialect):
         with _refusing(refused):
             session.execute(insert(table), [dict(row) for row in rows])
         return
@@ -80,7 +82,7 @@ def ask(session: Session, statement: Executable, values: Values) -> Rows:
         statement: made once, and given again and again.
         values: by the names of its parameters.
     """
-    connection = session.connection()
+    connection = _connection(session)
     if not is_direct(connection.dialect):
         return [tuple(row) for row in session.execute(statement, values)]
     return _send(connection, [*session.info.pop(_LATER, ()), _Said(statement, values)])
@@ -89,7 +91,7 @@ def ask(session: Session, statement: Executable, values: Values) -> Rows:
 def settle(session: Session) -> None:
     """Run what was said `later`."""
     if said := session.info.pop(_LATER, ()):
-        _send(session.connection(), said)
+        _send(_connection(session), said, wants=False)
 
 
 def commit(session: Session) -> None:
@@ -97,7 +99,7 @@ def commit(session: Session) -> None:
     said = session.info.pop(_LATER, ())
     if said:
         session.flush()
-        _send(session.connection(), said, commits=True)
+        _send(_connection(session), said, wants=False, commits=True)
     session.commit()  # the driver has nothing left to commit, but SQLAlchemy wants to know
 
 
@@ -134,12 +136,20 @@ def _refusing(refused: Exception | None) -> Iterator[None]:
         raise refused from error
 
 
+def _connection(session: Session) -> Connection:
+    """The session's, within its transaction."""
+    found: Connection | None = session.info.get(_CONNECTION)
+    if found is None:
+        found = session.info[_CONNECTION] = session.connection()
+    return found
+
+
 def _driver(connection: Connection) -> Any:
     return connection.connection.dbapi_connection
 
 
-def _send(connection: Connection, said: Sequence[_Said], *, commits: bool = False) -> Rows:
-    """Send statements together; returns the last one's rows."""
+def _send(connection: Connection, said: Sequence[_Said], *, wants: bool = True, commits: bool = False) -> Rows:
+    """Send statements together; returns the last one's rows if they are wanted."""
     driver, dialect = _driver(connection), connection.dialect
     errors = dialect.loaded_dbapi.Error
     try:
@@ -147,7 +157,7 @@ def _send(connection: Connection, said: Sequence[_Said], *, commits: bool = Fals
             cursor = _execute(driver, dialect, said[0])
         else:
             cursor = _send_together(driver, dialect, said, commits=commits)
-        return cursor.fetchall() if cursor.description else []
+        return cursor.fetchall() if wants else []
     except errors as error:
         is_gone = dialect.is_disconnect(error, driver, None)
         if is_gone:  # and so are the others, as when SQLAlchemy finds that
