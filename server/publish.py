@@ -14,16 +14,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from server.counts import LOST_RACES, stored
-from server.envelope import read_version
+from server.envelope import read_upload
 from server.errors import LostRaceError, VersionError
 from server.footing import Footing, Footings, NotKeptError, read_footing
 from server.models import TRAIL
 from server.online import Online
 from server.store import Store
+from trust.metadata import Decoded
 from trust.names import ROOT, SNAPSHOT, TIMESTAMP, Gun, RoleName
 from trust.update import CheckedUpdate, RefusedUpdateError, check_update
 from trust.web.audit import Deed
@@ -32,6 +33,21 @@ from trust.web.database import BrokenOffError, Database
 
 #: How often a publisher who lost a race begins again.
 MAX_ATTEMPTS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _Upload:
+    """What is to be published.
+
+    Attributes:
+        files: by role.
+        versions: theirs, without a timestamp's.
+        decoded: their JSON, where it has been read already.
+    """
+
+    files: Mapping[RoleName, bytes]
+    versions: Mapping[RoleName, int]
+    decoded: dict[RoleName, Decoded]
 
 
 class Publisher:
@@ -68,23 +84,26 @@ class Publisher:
             VersionError: a version is stored already, or others keep being faster.
             UnavailableError: the signer or the database does not answer.
         """
-        versions = {role: read_version(role, data) for role, data in uploads.items()}
-        versions.pop(TIMESTAMP, None)
+        read = {role: read_upload(role, data) for role, data in uploads.items()}
+        upload = _Upload(
+            uploads,
+            {role: version for role, (version, _) in read.items() if role != TIMESTAMP},
+            {role: decoded for role, (_, decoded) in read.items() if decoded is not None},
+        )
         for _ in range(MAX_ATTEMPTS):
             try:
-                self._attempt(gun, uploads, versions, who)
+                self._attempt(gun, upload, who)
                 return
             except (LostRaceError, BrokenOffError):
                 LOST_RACES.labels("publish").inc()
                 continue
         raise VersionError
 
-    def _attempt(
-        self, gun: Gun, uploads: Mapping[RoleName, bytes], versions: Mapping[RoleName, int], who: Who
-    ) -> None:
+    def _attempt(self, gun: Gun, upload: _Upload, who: Who) -> None:
         now = self._clock()
-        footing, update = self._checked(gun, uploads, versions, now)
-        files = {role: (versions[role], data) for role, data in update.files.items()}
+        footing, update = self._checked(gun, upload, now)
+        upload.decoded.clear()  # it may be large, and the signer may be slow
+        files = {role: (upload.versions[role], data) for role, data in update.files.items()}
         root = update.root.signed
         snapshot = update.snapshot
         if snapshot is None:
@@ -109,27 +128,20 @@ class Publisher:
             {**footing.files, **update.loaded, **update.files},
         )
 
-    def _checked(
-        self, gun: Gun, uploads: Mapping[RoleName, bytes], versions: Mapping[RoleName, int], now: datetime
-    ) -> tuple[Footing, CheckedUpdate]:
-        footing = self._footings.kept(gun, versions)
+    def _checked(self, gun: Gun, upload: _Upload, now: datetime) -> tuple[Footing, CheckedUpdate]:
+        footing = self._footings.kept(gun, upload.versions)
         if footing is not None:
             with suppress(NotKeptError):
-                return footing, self._check(gun, uploads, versions, footing, now)
+                return footing, self._check(gun, upload, footing, now)
         with self._database.read() as session:
-            footing = read_footing(Store(session), gun, versions)
-            return footing, self._check(gun, uploads, versions, footing, now)
+            footing = read_footing(Store(session), gun, upload.versions)
+            return footing, self._check(gun, upload, footing, now)
 
-    def _check(
-        self,
-        gun: Gun,
-        uploads: Mapping[RoleName, bytes],
-        versions: Mapping[RoleName, int],
-        footing: Footing,
-        now: datetime,
-    ) -> CheckedUpdate:
-        update = check_update(gun, uploads, footing.current, now, checked_root=footing.root)
-        self._check_versions(versions, footing.newest)
+    def _check(self, gun: Gun, upload: _Upload, footing: Footing, now: datetime) -> CheckedUpdate:
+        update = check_update(
+            gun, upload.files, footing.current, now, checked_root=footing.root, decoded=upload.decoded
+        )
+        self._check_versions(upload.versions, footing.newest)
         return update
 
     def _check_versions(self, versions: Mapping[RoleName, int], newest: Mapping[RoleName, int]) -> None:

@@ -20,7 +20,15 @@ from tuf.api.metadata import Root, Snapshot, Targets
 
 from trust.chain import check_described, check_fresh, check_root, check_signatures, check_version
 from trust.errors import InvalidError, RollbackError, UntrustedError
-from trust.metadata import NotaryMetadata, parse_root, parse_snapshot, parse_targets, peek_version
+from trust.metadata import (
+    Decoded,
+    NotaryMetadata,
+    parse_decoded,
+    parse_root,
+    parse_snapshot,
+    parse_targets,
+    peek_version,
+)
 from trust.names import ROOT, SNAPSHOT, TARGETS, TIMESTAMP, Gun, RoleName
 
 
@@ -70,6 +78,7 @@ def check_update(
     now: datetime,
     *,
     checked_root: NotaryMetadata[Root] | None = None,
+    decoded: Mapping[RoleName, Decoded] | None = None,
 ) -> CheckedUpdate:
     """Check an upload against what is stored.
 
@@ -80,6 +89,7 @@ def check_update(
         now: the time to check at.
         checked_root: the stored root, if an earlier call for this collection gave it; it is not checked again, as
             what is stored may have expired, and nothing else about it changes.
+        decoded: the JSON of uploads, where it has been read already.
 
     Raises:
         RefusedUpdateError: it may not be published.
@@ -91,7 +101,7 @@ def check_update(
     for role in sorted((r for r in uploads if r.is_targets), key=lambda r: (r.count("/"), r)):
         _load_ancestors(role, root.signed, uploads, current, loaded, parsed)
         try:
-            meta = parse_targets(role, uploads[role])
+            meta = parse_decoded(role, (decoded or {}).get(role) or Decoded.of(uploads[role]))
             check_signatures(_delegator(role, root.signed, parsed), meta)
             check_fresh(meta, now)
         except UntrustedError as error:
