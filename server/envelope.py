@@ -18,6 +18,9 @@ import re
 from typing import Any, NoReturn
 
 from server.errors import MalformedJsonError
+from trust.canonical import to_wire
+from trust.errors import FormatError
+from trust.metadata import Decoded
 from trust.names import TIMESTAMP, RoleName
 from trust.update import RefusedUpdateError
 
@@ -29,13 +32,41 @@ class _DuplicateMemberError(ValueError):
     pass
 
 
-def read_version(role: RoleName, data: bytes) -> int:
+def read_upload(role: RoleName, data: bytes) -> tuple[int, Decoded | None]:
     """`signed.version` of an upload, 0 where it is absent, if the upload may be looked at further.
+
+    With it comes the JSON, where it was read as the rules of metadata read it.
 
     Raises:
         MalformedJsonError: there is no JSON object, or its version is not an integer as Go reads one.
         RefusedUpdateError: it is more than a file of metadata.
     """
+    if role != TIMESTAMP and (decoded := _as_go_writes(data)) is not None:
+        return _version(role, decoded.envelope), decoded
+    return _read_version(role, data), None
+
+
+def _as_go_writes(data: bytes) -> Decoded | None:
+    """The JSON of an upload in the very form that the Go programs and ours write; None: it has another form.
+
+    Whether a member stands twice need not be looked for: in the canonical form of what was read it does not, and the
+    upload's bytes are that form.
+    """
+    try:
+        decoded = Decoded.of(data)
+        if not isinstance(decoded.envelope, dict) or not isinstance(decoded.envelope.get("signed"), dict):
+            return None
+        begin = b'{"signed":' + to_wire(decoded.signed_bytes) + b',"signatures":'
+        if not data.startswith(begin):
+            return None
+        rest = data[len(begin) :].decode()
+        _, end = _strict.raw_decode(rest)
+    except (FormatError, ValueError, RecursionError):
+        return None
+    return decoded if rest[end:] == "}" else None
+
+
+def _read_version(role: RoleName, data: bytes) -> int:
     # As Go does; the strict reader of trust.metadata decides what the text means.
     text = data.decode("utf-8", "replace")
     begin = _SPACE.match(text)

@@ -107,6 +107,8 @@ class Online:
     def _signed(self, gun: Gun, root: Root, meta: NotaryMetadata[Any]) -> NotaryMetadata[Any] | None:
         """`meta` with as many signatures as `root` asks for; None if too few of its keys are held."""
         role = root.roles[meta.role]
+        # What is signed is made once, and is what is checked and written.
+        meta = NotaryMetadata(meta.role, meta.signed, canonical_bytes=meta.signed_bytes)
         wanted = [(gun, meta.role, keyid) for keyid in role.keyids]
         # A key that signed before is asked to sign at once: that it is gone is what the answer would say.
         held = [key for key in wanted if key in self._held][: role.threshold]

@@ -12,19 +12,19 @@ so two publishers of different roles both succeed, and of two publishers of the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from tuf.api.metadata import Snapshot
-
 from server.counts import LOST_RACES, stored
-from server.envelope import read_version
+from server.envelope import read_upload
 from server.errors import LostRaceError, VersionError
+from server.footing import Footing, Footings, NotKeptError, read_footing
 from server.models import TRAIL
 from server.online import Online
 from server.store import Store
-from trust.metadata import NotaryMetadata, parse_root, parse_snapshot
+from trust.metadata import Decoded
 from trust.names import ROOT, SNAPSHOT, TIMESTAMP, Gun, RoleName
 from trust.update import CheckedUpdate, RefusedUpdateError, check_update
 from trust.web.audit import Deed
@@ -33,6 +33,21 @@ from trust.web.database import BrokenOffError, Database
 
 #: How often a publisher who lost a race begins again.
 MAX_ATTEMPTS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _Upload:
+    """What is to be published.
+
+    Attributes:
+        files: by role.
+        versions: theirs, without a timestamp's.
+        decoded: their JSON, where it has been read already.
+    """
+
+    files: Mapping[RoleName, bytes]
+    versions: Mapping[RoleName, int]
+    decoded: dict[RoleName, Decoded]
 
 
 class Publisher:
@@ -53,6 +68,7 @@ class Publisher:
         self._online = online
         self._clock = clock
         self._max_version_jump = max_version_jump
+        self._footings = Footings(database)
 
     def publish(self, gun: Gun, uploads: Mapping[RoleName, bytes], who: Who) -> None:
         """Publish `uploads`; none at all renews snapshot and timestamp of an existing collection.
@@ -68,42 +84,65 @@ class Publisher:
             VersionError: a version is stored already, or others keep being faster.
             UnavailableError: the signer or the database does not answer.
         """
-        versions = {role: read_version(role, data) for role, data in uploads.items()}
-        versions.pop(TIMESTAMP, None)
+        read = {role: read_upload(role, data) for role, data in uploads.items()}
+        upload = _Upload(
+            uploads,
+            {role: version for role, (version, _) in read.items() if role != TIMESTAMP},
+            {role: decoded for role, (_, decoded) in read.items() if decoded is not None},
+        )
         for _ in range(MAX_ATTEMPTS):
             try:
-                self._attempt(gun, uploads, versions, who)
+                self._attempt(gun, upload, who)
                 return
             except (LostRaceError, BrokenOffError):
                 LOST_RACES.labels("publish").inc()
                 continue
         raise VersionError
 
-    def _attempt(
-        self, gun: Gun, uploads: Mapping[RoleName, bytes], versions: Mapping[RoleName, int], who: Who
-    ) -> None:
+    def _attempt(self, gun: Gun, upload: _Upload, who: Who) -> None:
         now = self._clock()
-        with self._database.read() as session:
-            state = _State(gun, Store(session), versions)
-            update = check_update(gun, uploads, state.current, now)
-            self._check_versions(versions, state.newest)
-            replaced = _replaced_keys(update, state.current(ROOT))
-        files = {role: (versions[role], data) for role, data in update.files.items()}
+        footing, update = self._checked(gun, upload, now)
+        upload.decoded.clear()  # it may be large, and the signer may be slow
+        files = {role: (upload.versions[role], data) for role, data in update.files.items()}
         root = update.root.signed
         snapshot = update.snapshot
         if snapshot is None:
-            previous = state.snapshot.signed if state.snapshot else None
+            previous = footing.snapshot.signed if footing.snapshot else None
             snapshot = self._online.next_snapshot(gun, root, previous, update.loaded, now)
             files[SNAPSHOT] = (snapshot.signed.version, snapshot.to_bytes())
-        timestamp = self._online.next_timestamp(gun, root, state.version or 0, files[SNAPSHOT][1], now)
+        timestamp = self._online.next_timestamp(gun, root, footing.version or 0, files[SNAPSHOT][1], now)
         files[TIMESTAMP] = (timestamp.signed.version, timestamp.to_bytes())
+        replaced = _replaced_keys(update)
         with self._database.write() as session:
-            hashes = Store(session).put_all(gun, files, now, after=state.version)
+            hashes = Store(session).put_all(gun, files, now, after=footing.version)
             deeds = publish_deeds(gun, files, hashes, by_server=files.keys() - update.files.keys())
             if replaced:
                 deeds = [replace(deed, detail=replaced) if deed.role == ROOT else deed for deed in deeds]
             TRAIL.append(session, who, now, *deeds)
         stored(files)
+        self._footings.keep(
+            gun,
+            (timestamp.signed.version, hashes[TIMESTAMP]),
+            update.root,
+            snapshot,
+            {**footing.files, **update.loaded, **update.files},
+        )
+
+    def _checked(self, gun: Gun, upload: _Upload, now: datetime) -> tuple[Footing, CheckedUpdate]:
+        footing = self._footings.kept(gun, upload.versions)
+        if footing is not None:
+            with suppress(NotKeptError):
+                return footing, self._check(gun, upload, footing, now)
+        with self._database.read() as session:
+            footing = read_footing(Store(session), gun, upload.versions)
+            return footing, self._check(gun, upload, footing, now)
+
+    def _check(self, gun: Gun, upload: _Upload, footing: Footing, now: datetime) -> CheckedUpdate:
+        update = check_update(
+            gun, upload.files, footing.current, now, checked_root=footing.root, decoded=upload.decoded
+        )
+        self._check_versions(upload.versions, footing.newest)
+        return update
 
     def _check_versions(self, versions: Mapping[RoleName, int], newest: Mapping[RoleName, int]) -> None:
         """Spare the signer what the store would refuse anyway."""
@@ -137,35 +176,10 @@ def publish_deeds(
     ]
 
 
-def _replaced_keys(update: CheckedUpdate, stored: bytes | None) -> dict[str, object]:
+def _replaced_keys(update: CheckedUpdate) -> dict[str, object]:
     """The roles whose keys differ between the stored root and an uploaded one."""
-    if ROOT not in update.files or stored is None:
+    if ROOT not in update.files or update.before is None:
         return {}
-    before, after = parse_root(stored).signed.roles, update.root.signed.roles
+    before, after = update.before.signed.roles, update.root.signed.roles
     changed = [name for name in after if name not in before or set(before[name].keyids) != set(after[name].keyids)]
     return {"new_keys": sorted(changed)} if changed else {}
-
-
-class _State:
-    """What is stored now; each file is read once."""
-
-    def __init__(self, gun: Gun, store: Store, roles: Iterable[RoleName]) -> None:
-        self._store = store
-        self._gun = gun
-        self._files: dict[RoleName, bytes | None] = {}
-        standing = store.standing(gun, roles)
-        chain, self._root, self.newest = standing.chain, standing.root, standing.newest
-        #: version of the current timestamp; None if there is none
-        self.version = chain.timestamp.version if chain else None
-        self.snapshot: NotaryMetadata[Snapshot] | None = None
-        if chain and chain.snapshot:
-            self.snapshot = parse_snapshot(chain.snapshot.data)
-
-    def current(self, role: RoleName) -> bytes | None:
-        """The current file of a role, as `check_update` asks for it."""
-        if role not in self._files:
-            entry = self.snapshot.signed.meta.get(role) if self.snapshot else None
-            likely = self._root if role == ROOT else None
-            found = self._store.named(self._gun, role, entry, likely) if entry else None
-            self._files[role] = found.data if found else None
-        return self._files[role]

@@ -33,12 +33,14 @@ from server.queries import CHANGES, COLUMNS, FILES, LOCK, highest_of, newest_of
 from trust.metadata import parse_snapshot, parse_timestamp
 from trust.names import ROOT, SNAPSHOT, TIMESTAMP, Gun, RoleName
 from trust.web.database import is_broken_off
+from trust.web.direct import add, ask, later, settle
 
 #: How many changes are given at most, whatever was asked; the reference has no bound.
 MAX_CHANGES = 1000
 _DEFAULT_CHANGES = 100
 #: How many parts a query gets beside those that each publish needs: SQLite allows 500.
-_MAX_ASKED = 16
+MAX_ASKED = 16
+_FASTER = "another writer was faster"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,7 @@ class Store:
         """
         whole, roles = (TIMESTAMP, SNAPSHOT, ROOT), list(roles)
         others = [role for role in roles if role not in whole]
-        asked, rest = others[:_MAX_ASKED], others[_MAX_ASKED:]
+        asked, rest = others[:MAX_ASKED], others[MAX_ASKED:]
         parameters = {f"role{index}": role for index, role in enumerate((*whole, *asked))}
         rows = self._session.execute(newest_of(len(whole), len(asked)), {"gun": gun, **parameters}).all()
         latest = {file.role: file for file in (_file(row) for row in rows if row.role in whole)}
@@ -165,7 +167,7 @@ class Store:
         if not roles:
             return {}
         parameters = {"gun": gun, **{f"role{index}": role for index, role in enumerate(roles)}}
-        row = self._session.execute(highest_of(len(roles)), parameters).one()
+        (row,) = ask(self._session, highest_of(len(roles)), parameters)
         return {role: version or 0 for role, version in zip(roles, row, strict=True)}
 
     def collections(self) -> list[str]:
@@ -213,15 +215,12 @@ class Store:
                 }
                 for role, (version, data) in ordered
             ]
-            self._session.execute(insert(FILES), rows)
+            add(self._session, FILES, rows, refused=LostRaceError(_FASTER))
             self._note(gun, UPDATE, files[TIMESTAMP][0], hashes[TIMESTAMP], now)
-            self._session.flush()
             return hashes
-        except IntegrityError as error:
-            raise LostRaceError("another writer was faster") from error
         except OperationalError as error:
             if is_broken_off(error):
-                raise LostRaceError("another writer was faster") from error
+                raise LostRaceError(_FASTER) from error
             raise
 
     def delete(self, gun: Gun, now: datetime) -> int:
@@ -235,6 +234,7 @@ class Store:
         """
         try:
             self._lock(gun)
+            settle(self._session)
             gone = self._session.execute(delete(TufFileRow).where(TufFileRow.gun == gun))
             count: int = gone.rowcount  # type: ignore[attr-defined]  # a DELETE's result has it
             if count:
@@ -242,7 +242,7 @@ class Store:
             return count
         except OperationalError as error:
             if is_broken_off(error):
-                raise LostRaceError("another writer was faster") from error
+                raise LostRaceError(_FASTER) from error
             raise
 
     def changes(self, gun: Gun | None, change_id: int, records: int) -> list[Change]:
@@ -309,11 +309,11 @@ class Store:
 
         SQLite has no row locks and needs none: its write transactions are one after the other anyway.
         """
-        self._session.execute(LOCK, {"gun": gun}).all()
+        later(self._session, LOCK, {"gun": gun})
 
     def _note(self, gun: Gun, category: str, version: int, sha256: str, now: datetime) -> None:
         change = {"created_at": _naive(now), "gun": gun, "version": version, "sha256": sha256, "category": category}
-        self._session.execute(insert(CHANGES), change)
+        add(self._session, CHANGES, [change])
 
 
 def _is(gun: Gun, role: RoleName) -> ColumnElement[bool]:

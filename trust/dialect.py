@@ -231,7 +231,7 @@ def _hashes(entry: dict[str, Any], name: str) -> dict[str, str]:
         if size is None:
             continue  # an algorithm that we do not know says nothing to us
         try:
-            digest = base64.b64decode(encoded, validate=True)
+            digest = binascii.a2b_base64(encoded, strict_mode=True)
         except (TypeError, ValueError, binascii.Error) as error:
             raise FormatError(f"{algorithm} checksum for {name[:80]} is not base64") from error
         if len(digest) != size:

@@ -16,7 +16,7 @@ import base64
 import binascii
 import hashlib
 import json
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from tuf.api.metadata import Metadata, MetaFile, Root, Signature, Snapshot, T, Targets, Timestamp
 
@@ -116,6 +116,42 @@ class NotaryMetadata(Metadata[T]):
         return hashlib.sha256(self.to_bytes()).hexdigest()
 
 
+class Decoded:
+    """The JSON of a metadata file, which takes long to read where there are thousands of targets.
+
+    Attributes:
+        data: the file.
+        envelope: what it holds, as Go reads it.
+    """
+
+    def __init__(self, data: bytes, envelope: object) -> None:
+        self.data = data
+        self.envelope = envelope
+        self._canonical: bytes | None = None
+
+    @classmethod
+    def of(cls, data: bytes) -> Self:
+        """Read a file.
+
+        Raises:
+            FormatError: it is not JSON.
+        """
+        return cls(data, canonical.decode(data))
+
+    @property
+    def signed_bytes(self) -> bytes:
+        """The bytes that signatures are over.
+
+        Raises:
+            FormatError: there are none (a fraction).
+        """
+        if self._canonical is None:
+            self._canonical = canonical.encode(
+                self.envelope.get("signed") if isinstance(self.envelope, dict) else None
+            )
+        return self._canonical
+
+
 def draft(role: RoleName, signed: T) -> NotaryMetadata[T]:
     """A new, unsigned file with this payload; sign it with `Metadata.sign(signer, append=True)`."""
     return NotaryMetadata(role, signed)
@@ -144,17 +180,21 @@ def parse(role: RoleName, data: bytes) -> NotaryMetadata[Any]:
         >>> file.signed.version, file.signed.roles["root"].threshold
         (1, 1)
     """
-    envelope = canonical.decode(data)
+    return parse_decoded(role, Decoded.of(data))
+
+
+def parse_decoded(role: RoleName, decoded: Decoded) -> NotaryMetadata[Any]:
+    """`parse` for a file whose JSON has been read already."""
+    envelope = decoded.envelope
     if not isinstance(envelope, dict):
         raise FormatError(f"{role} metadata is not a JSON object")
-    signed = envelope.get("signed")
-    canonical_bytes = canonical.encode(signed)  # refuses fractions, before anything is made of them
-    payload: Payload = from_notary(role, signed)
+    canonical_bytes = decoded.signed_bytes  # refuses fractions, before anything is made of them
+    payload: Payload = from_notary(role, envelope.get("signed"))
     return NotaryMetadata(
         role,
         cast(Any, payload),  # the type follows from the role, which a type checker cannot see
         _signatures(envelope.get("signatures")),
-        file=data,
+        file=decoded.data,
         canonical_bytes=canonical_bytes,
     )
 

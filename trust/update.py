@@ -20,7 +20,15 @@ from tuf.api.metadata import Root, Snapshot, Targets
 
 from trust.chain import check_described, check_fresh, check_root, check_signatures, check_version
 from trust.errors import InvalidError, RollbackError, UntrustedError
-from trust.metadata import NotaryMetadata, parse_root, parse_snapshot, parse_targets, peek_version
+from trust.metadata import (
+    Decoded,
+    NotaryMetadata,
+    parse_decoded,
+    parse_root,
+    parse_snapshot,
+    parse_targets,
+    peek_version,
+)
 from trust.names import ROOT, SNAPSHOT, TARGETS, TIMESTAMP, Gun, RoleName
 
 
@@ -49,6 +57,7 @@ class CheckedUpdate:
 
     Attributes:
         root: the root in force after the update.
+        before: the stored root; None: there is none.
         files: what is to be stored, by role, without a timestamp.
         loaded: every root and targets file that was uploaded or read as an ancestor: what a snapshot made by the
             server must name anew.
@@ -56,13 +65,20 @@ class CheckedUpdate:
     """
 
     root: NotaryMetadata[Root]
+    before: NotaryMetadata[Root] | None
     files: dict[RoleName, bytes]
     loaded: dict[RoleName, bytes]
     snapshot: NotaryMetadata[Snapshot] | None
 
 
 def check_update(
-    gun: Gun, uploads: Mapping[RoleName, bytes], current: Callable[[RoleName], bytes | None], now: datetime
+    gun: Gun,
+    uploads: Mapping[RoleName, bytes],
+    current: Callable[[RoleName], bytes | None],
+    now: datetime,
+    *,
+    checked_root: NotaryMetadata[Root] | None = None,
+    decoded: Mapping[RoleName, Decoded] | None = None,
 ) -> CheckedUpdate:
     """Check an upload against what is stored.
 
@@ -71,17 +87,21 @@ def check_update(
         uploads: the uploaded files; a timestamp among them is ignored.
         current: gives the stored current file of a role, or None.
         now: the time to check at.
+        checked_root: the stored root, if an earlier call for this collection gave it; it is not checked again, as
+            what is stored may have expired, and nothing else about it changes.
+        decoded: the JSON of uploads, where it has been read already.
 
     Raises:
         RefusedUpdateError: it may not be published.
     """
-    root = _root(gun, uploads.get(ROOT), current(ROOT), now)
+    before = checked_root or _stored_root(gun, current(ROOT), now)
+    root = _root(gun, uploads.get(ROOT), before, now)
     loaded = {ROOT: root.to_bytes()}
     parsed: dict[RoleName, NotaryMetadata[Targets]] = {}
     for role in sorted((r for r in uploads if r.is_targets), key=lambda r: (r.count("/"), r)):
         _load_ancestors(role, root.signed, uploads, current, loaded, parsed)
         try:
-            meta = parse_targets(role, uploads[role])
+            meta = parse_decoded(role, (decoded or {}).get(role) or Decoded.of(uploads[role]))
             check_signatures(_delegator(role, root.signed, parsed), meta)
             check_fresh(meta, now)
         except UntrustedError as error:
@@ -94,17 +114,23 @@ def check_update(
             snapshot = _snapshot(uploads[SNAPSHOT], root.signed, loaded, current, now)
         except UntrustedError as error:
             _refuse("ErrBadSnapshot", error)
-    return CheckedUpdate(root, files, loaded, snapshot)
+    return CheckedUpdate(root, before, files, loaded, snapshot)
 
 
-def _root(gun: Gun, uploaded: bytes | None, stored: bytes | None, now: datetime) -> NotaryMetadata[Root]:
-    before = None
-    if stored is not None:
-        try:
-            before = parse_root(stored)
-            check_root(before, gun, now, allow_expired=True)
-        except UntrustedError as error:
-            _refuse("ErrValidation", error)
+def _stored_root(gun: Gun, stored: bytes | None, now: datetime) -> NotaryMetadata[Root] | None:
+    if stored is None:
+        return None
+    try:
+        root = parse_root(stored)
+        check_root(root, gun, now, allow_expired=True)
+    except UntrustedError as error:
+        _refuse("ErrValidation", error)
+    return root
+
+
+def _root(
+    gun: Gun, uploaded: bytes | None, before: NotaryMetadata[Root] | None, now: datetime
+) -> NotaryMetadata[Root]:
     if uploaded is None:
         if before is None:
             raise RefusedUpdateError("ErrValidation", "no pre-existing root and no root provided in update.")

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import MetaData, Row, bindparam, insert, select, update
+from sqlalchemy import MetaData, Row, bindparam, select, update
 from sqlalchemy.orm import Session
 
 from trust.canonical import encode
@@ -35,6 +35,7 @@ from trust.errors import UnavailableError
 from trust.web.audittables import MAX_TEXT, tables
 from trust.web.caller import Who
 from trust.web.database import Database, at_end
+from trust.web.direct import add, ask, later
 
 #: What the first record has for the hash of the one before.
 BEGINNING = "0" * 64
@@ -172,16 +173,16 @@ class Trail:
         """
 
         def work(session: Session) -> Callable[[], None]:
-            row = session.execute(self._locked).first()
-            if row is None:
+            found = ask(session, self._locked, {})
+            if not found:
                 raise UnavailableError("the audit trail has lost its head")  # what cannot be recorded is not done
-            last, rows = Head(*row), []
+            last, rows = Head(*found[0]), []
             for deed in deeds:
                 record = self._record(last, who, now, deed, outcome)
                 last = Head(record.seq, record.digest())
                 rows.append({name: getattr(record, name) for name in _FIELDS} | {"hash": last.hash})
-            session.execute(insert(self._records), rows)
-            session.execute(self._moved, {"seq": last.seq, "hash": last.hash})
+            add(session, self._records, rows)
+            later(session, self._moved, {"seq": last.seq, "hash": last.hash})
             return lambda: _tell(last, deeds, who, outcome)
 
         if deeds:
@@ -276,7 +277,8 @@ def _moment(moment: datetime) -> str:
 
 def clean(text: str) -> str:
     """`text` without what a terminal, a log or a database takes for something else, and not too long."""
-    return "".join(c if c.isprintable() else "?" for c in text[:MAX_TEXT])
+    text = text[:MAX_TEXT]
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _cleaned(value: object) -> object:

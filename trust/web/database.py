@@ -18,12 +18,12 @@ from __future__ import annotations
 import random
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, Select, create_engine, event, text
+from sqlalchemy import Connection, Engine, Executable, Select, create_engine, event, text
 from sqlalchemy.exc import (
     ArgumentError,
     DataError,
@@ -39,7 +39,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from trust.errors import InvalidError, SettingsError, UnavailableError
-from trust.web import tracing
+from trust.web import direct, tracing
 from trust.web.readings import Readings
 from trust.web.watch import Lookup, Watch
 
@@ -105,6 +105,15 @@ class Database:
             yield session
             session.rollback()
 
+    def ask(self, statement: Executable, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """The rows of one statement that is made once and asked again and again (`trust.web.direct`)."""
+        if not direct.is_direct(self.engine.dialect):
+            with self.read() as session:
+                return direct.ask(session, statement, values)
+        tracing.takes_time()
+        with _translated():
+            return direct.ask_alone(self.engine, statement, values)
+
     @contextmanager
     def write(self) -> Iterator[Session]:
         """A session whose changes are kept together at the end, or not at all.
@@ -117,7 +126,7 @@ class Database:
             if works:
                 session.flush()
             afterwards = [work(session) for work in works]
-            session.commit()
+            direct.commit(session)
         for each in afterwards:
             each()
 
@@ -184,18 +193,24 @@ class Database:
     @contextmanager
     def _session(self, *, write: bool) -> Iterator[Session]:
         tracing.takes_time()
-        try:
-            with self.engine.connect() as connection:
-                connection.execution_options(troth_write=write)
-                with Session(bind=connection, expire_on_commit=False) as session:
-                    yield session
-        except DataError as error:
-            # Such as the character NUL, which PostgreSQL has no text with: somebody asked for it.
-            raise InvalidError("a value has a length or characters that no name here has") from error
-        except _FAILURES as error:
-            if is_broken_off(error):
-                raise BrokenOffError("the database is busy; try again") from error
-            raise UnavailableError(f"the database does not answer: {cause(error)}") from error
+        with _translated(), self.engine.connect() as connection:
+            connection.execution_options(troth_write=write)
+            with Session(bind=connection, expire_on_commit=False) as session:
+                yield session
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """What SQLAlchemy raises becomes what the services say."""
+    try:
+        yield
+    except DataError as error:
+        # Such as the character NUL, which PostgreSQL has no text with: somebody asked for it.
+        raise InvalidError("a value has a length or characters that no name here has") from error
+    except _FAILURES as error:
+        if is_broken_off(error):
+            raise BrokenOffError("the database is busy; try again") from error
+        raise UnavailableError(f"the database does not answer: {cause(error)}") from error
 
 
 def at_end(session: Session, work: Work) -> None:
