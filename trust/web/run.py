@@ -7,6 +7,7 @@ directory must not be served instead of ours.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import re
@@ -250,6 +251,10 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         return self._factory()
 
     def run(self) -> None:
+        # All processes share what is there now, until they write into it; their collectors, which write into each
+        # object that they look at, are kept away.
+        gc.collect()
+        gc.freeze()
         try:
             if self._companion is None:
                 Master(self).run()
