@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from itertools import count
 from pathlib import Path
 from threading import Event
@@ -105,6 +106,7 @@ def run(
         "control_socket_disable": True,
     }
     if http2_listen is not None:
+        import_module("gunicorn.http2.connection")  # once, and not in each worker at its first connection
         # An idle HTTP/2 connection keeps a thread, and a worker from stopping, until it is closed.
         options |= {"bind": list(dict.fromkeys((listen, http2_listen))), "http_protocols": "h2,h1", "keepalive": 5}
     if tls is not None:
