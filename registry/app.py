@@ -66,6 +66,7 @@ from trust.tokens import Issuer, Sites, Verifier
 from trust.web import auditcommand
 from trust.web.ahead import Ahead
 from trust.web.app import create_base_app
+from trust.web.aside import aside
 from trust.web.bearer import Guard
 from trust.web.companion import live
 from trust.web.database import Database
@@ -181,6 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if any(kind in parsed for kind in _HANDLERS):
             return _operate(settings, parsed)
         configure_logging(settings.log_level, form=settings.log_format, service=NAME)
+        aside(lambda: _bring_up_to_date(settings), "the tables could not be brought up to date")
         if parsed.command == "work":
             live(lambda stop: work(settings, stop))
             return 0
@@ -227,6 +229,14 @@ _HANDLERS: dict[str, Callable[[Settings, Database], tuple[object, ...]]] = {
     "job_handler": lambda settings, database: (_job_worker(settings, database),),
     "webhook_handler": lambda settings, database: (database, open_addresses(settings)),
 }
+
+
+def _bring_up_to_date(settings: Settings) -> None:
+    database = Database(settings.database_url)
+    try:
+        upgrade(database, migrations)
+    finally:
+        database.dispose()
 
 
 def _serve(settings: Settings) -> int:

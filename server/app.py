@@ -38,6 +38,7 @@ from trust.tokens import Sites, Verifier, authorities_in
 from trust.web import auditcommand, tracing
 from trust.web.ahead import Ahead
 from trust.web.app import create_base_app
+from trust.web.aside import aside
 from trust.web.bearer import Guard
 from trust.web.database import Database
 from trust.web.metrics import COLLECTORS
@@ -177,7 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         configure_logging(level, form=settings.log_format, service=NAME)
         for note in notes:
             _log.warning("%s: %s", options.config, note)
-        prepare(settings)
+        aside(lambda: prepare(settings), "the preparations failed")
         create_app(settings)  # what is wrong shows here, in one sentence, and not in a worker
         if (tls := _tls(settings)) is not None:
             check_tls(tls)

@@ -18,8 +18,6 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 from flask import Flask
@@ -32,11 +30,12 @@ from signer.settings import Settings
 from signer.tokenhome import TokenHome
 from signer.vault import Vault
 from signer.views import add_views
-from trust.errors import SettingsError, TrustError
+from trust.errors import TrustError
 from trust.goconfig import load
 from trust.settings import complaints, failures
 from trust.web import auditcommand
 from trust.web.app import create_base_app
+from trust.web.aside import aside
 from trust.web.calls import CALLS, CallWorker
 from trust.web.database import Database
 from trust.web.migrations import upgrade
@@ -137,7 +136,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             _log.warning("%s: %s", options.config, note)
         if not options.debug:
             _close_memory()
-        prepare(settings)
+        aside(lambda: prepare(settings), "the preparations failed")
+        Database(settings.database_url).dispose()  # loads its driver: once, and not in each worker
         check_tls(settings.tls)
         TRAIL.log_start(settings.database_url)
         run(
@@ -186,28 +186,8 @@ def _token(settings: Settings) -> TokenHome | None:
 def _check_token(settings: Settings) -> None:
     """Whether the token lets us in; asked by a process of its own, since a PKCS#11 module is not for two."""
     token = _token(settings)
-    if token is None:
-        return
-
-    def ask(answer: Connection) -> None:
-        try:
-            token.check()
-            answer.send("")
-        except TrustError as error:
-            answer.send(error.message)
-
-    fork = get_context("fork")
-    ours, theirs = fork.Pipe(duplex=False)
-    child = fork.Process(target=ask, args=(theirs,))
-    child.start()
-    theirs.close()
-    try:
-        problem = ours.recv()
-    except EOFError:
-        problem = f"the PKCS#11 module {settings.pkcs11_module} has crashed"
-    child.join()
-    if problem:
-        raise SettingsError(problem)
+    if token is not None:
+        aside(token.check, f"the PKCS#11 module {settings.pkcs11_module} has crashed")
 
 
 def _close_memory() -> None:

@@ -23,7 +23,7 @@ MEDIA_TYPE = "application/cloudevents+json; charset=utf-8"
 #: Of the member `data`: a field more does not change it, a field that goes or changes its meaning does.
 VERSION = 1
 #: Of a deleted manifest, so many are told.
-MAX_TAGS = 100
+MAX_TOLD = 100
 
 _MAX_TEXT = 255
 

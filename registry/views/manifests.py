@@ -18,7 +18,7 @@ from registry.errors import (
     TooManyTagsError,
 )
 from registry.events import outbox
-from registry.events.event import Kind, of_request
+from registry.events.event import MAX_TOLD, Kind, of_request
 from registry.events.reporter import Reporter
 from registry.manifests import parse
 from registry.models import TRAIL
@@ -46,7 +46,6 @@ from trust.web.refusals import Refusals
 PATH = "/v2/<repository:name>/manifests/<reference>"
 #: Tags that one push may make (REGISTRY_API §2, row 7b: at least 10).
 MAX_TAGS = 64
-_MAX_TOLD = 100
 
 
 class ManifestViews:
@@ -225,7 +224,7 @@ class ManifestViews:
                 keep = self._policies.of(session, repository).is_immutable
                 if isinstance(reference, Digest):
                     gone = delete_manifest(session, repository, reference, actor=grant.subject, now=now, keep=keep)
-                    event = of_request(Kind.DELETE, repository, now, digest=reference, tags=gone[:_MAX_TOLD])
+                    event = of_request(Kind.DELETE, repository, now, digest=reference, tags=gone[:MAX_TOLD])
                 else:
                     was = delete_tag(session, repository, reference, actor=grant.subject, now=now, keep=keep)
                     event = of_request(Kind.DELETE, repository, now, tag=reference, digest=was)

@@ -200,17 +200,26 @@ def test_a_service_that_is_up_to_date_waits_for_nobody(database: Database, datab
         other.dispose()
 
 
-def test_a_service_that_is_up_to_date_starts_without_alembic(tmp_path: Path) -> None:
+def test_a_service_serves_without_alembic_after_its_first_start_too(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/a.db"
-    database = Database(url)
-    upgrade(database, registry.migrations)
-    database.dispose()
-    program = (
-        "import sys, registry.migrations; from registry.app import upgrade, Database\n"
-        f"upgrade(Database({url!r}), registry.migrations)\n"
-        "assert not {'alembic', 'mako'} & sys.modules.keys()"
+    settings = tmp_path / "registry.toml"
+    settings.write_text(
+        f'listen = "127.0.0.1:5000"\nhosts = ["localhost:5000"]\ndatabase_url = "{url}"\n'
+        f'content_folder = "{tmp_path}/content"\ntrust_mode = "disabled"\n'
     )
-    subprocess.run([sys.executable, "-c", program], check=True)
+    program = (
+        "import sys, registry.app\n"
+        "def serve(*_arguments, **_options): print(sorted({'alembic', 'mako', 'sqlite3'} & sys.modules.keys()))\n"
+        "registry.app.run = serve\n"
+        f"assert registry.app.main(['--config', {str(settings)!r}, 'serve']) == 0"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.PIPE, text=True)
+    assert done.stdout == "['sqlite3']\n"
+    database = Database(url)
+    with database.read() as session:
+        revisions = session.scalars(text(f"SELECT version_num FROM {version_table(registry.migrations)}")).all()
+    database.dispose()
+    assert len(revisions) == 1
 
 
 # Brought up to date.

@@ -7,6 +7,7 @@ directory must not be served instead of ours.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import re
@@ -16,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from itertools import count
 from pathlib import Path
 from threading import Event
@@ -106,6 +108,7 @@ def run(
         "control_socket_disable": True,
     }
     if http2_listen is not None:
+        import_module("gunicorn.http2.connection")  # once, and not in each worker at its first connection
         # An idle HTTP/2 connection keeps a thread, and a worker from stopping, until it is closed.
         options |= {"bind": list(dict.fromkeys((listen, http2_listen))), "http_protocols": "h2,h1", "keepalive": 5}
     if tls is not None:
@@ -252,6 +255,10 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         return self._factory()
 
     def run(self) -> None:
+        # All processes share what is there now, until they write into it; their collectors, which write into each
+        # object that they look at, are kept away.
+        gc.collect()
+        gc.freeze()
         try:
             if self._companion is None:
                 Master(self).run()

@@ -25,7 +25,7 @@ from registry.accounts.policy import Level, Place, level_in
 from registry.accounts.rights import level_at, levels_of, list_readable
 from registry.enforce import Enforcer
 from registry.events import outbox
-from registry.events.event import MAX_TAGS, Kind, of_request
+from registry.events.event import MAX_TOLD, Kind, of_request
 from registry.operations import Answer, ref
 from registry.policies import Policies
 from registry.repositories import empty_repository, exists_repository
@@ -109,7 +109,7 @@ def declare(api: Api, sites: Sites, policies: Policies, enforcer: Enforcer) -> N
             outbox.tell(
                 session,
                 *(
-                    of_request(Kind.DELETE, name, call.now, digest=digest, tags=tags[:MAX_TAGS])
+                    of_request(Kind.DELETE, name, call.now, digest=digest, tags=tags[:MAX_TOLD])
                     for digest, tags in gone
                 ),
             )
