@@ -31,6 +31,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from registry.errors import StorageError, StorageFullError, UploadUnknownError
+from registry.storage.base import Block
 
 #: Measured: 1 MiB moves twice as fast as 64 KiB, and more brings nothing.
 BLOCK = 1 << 20
@@ -71,7 +72,7 @@ class FileStorage:
                 self.discard(upload)
                 raise
 
-    def append(self, upload: str, offset: int, chunks: Iterable[bytes], *, fence: bool = False) -> int:
+    def append(self, upload: str, offset: int, chunks: Iterable[Block], *, fence: bool = False) -> int:
         """Write `chunks` from `offset` on and return where they end."""
         path = self._upload(upload)
         if fence:
@@ -234,7 +235,7 @@ class FileSlice:
         self._file.close()
 
 
-def _write(descriptor: int, data: bytes) -> None:
+def _write(descriptor: int, data: Block) -> None:
     view = memoryview(data)
     while view:  # an unbuffered write may take less than all
         view = view[os.write(descriptor, view) :]
