@@ -14,14 +14,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
+from itertools import cycle
 from threading import Lock
+
+from registry.storage.base import Block
 
 #: Uploads whose hashes a process keeps; each is a few hundred bytes.
 MAX_BEGUN = 1000
+#: How many blocks the hashing may be behind.  With one, each thread waits for the other to wake up, block by block.
+BEHIND = 4
 
 
 class Running:
@@ -34,13 +39,17 @@ class Running:
     def __init__(self, algorithms: Collection[str]) -> None:
         self.algorithms = frozenset(algorithms)
         self._hashes = {algorithm: hashlib.new(algorithm) for algorithm in self.algorithms}
-        self._last: Future[None] | None = None
+        self._thread = next(_threads())
+        self._waiting: deque[Future[None]] = deque()
 
-    def follow(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
-        """Hand `blocks` on; each is hashed while the next one comes."""
+    def follow(self, blocks: Iterable[Block]) -> Iterator[Block]:
+        """Hand `blocks` on; each is hashed while the next ones come, before the one after `BEHIND` more.
+
+        The last ones may still be hashed when this is over, beside what is done with them next.
+        """
         for block in blocks:
-            self._wait()
-            self._last = _threads().submit(self._update, block)
+            self._wait(BEHIND - 1)
+            self._waiting.append(self._thread.submit(self._update, block))
             yield block
 
     def hexdigests(self) -> dict[str, str]:
@@ -48,11 +57,11 @@ class Running:
         self._wait()
         return {algorithm: each.hexdigest() for algorithm, each in self._hashes.items()}
 
-    def _wait(self) -> None:
-        if self._last is not None:
-            self._last.result()
+    def _wait(self, left: int = 0) -> None:
+        while len(self._waiting) > left:
+            self._waiting.popleft().result()
 
-    def _update(self, block: bytes) -> None:
+    def _update(self, block: Block) -> None:
         for each in self._hashes.values():
             each.update(block)
 
@@ -86,6 +95,6 @@ class Begun:
 
 
 @cache
-def _threads() -> ThreadPoolExecutor:
-    # In the worker, after the fork.  More threads than this would only take turns.
-    return ThreadPoolExecutor(max(2, os.cpu_count() or 1), thread_name_prefix="hashing")
+def _threads() -> Iterator[ThreadPoolExecutor]:
+    # In the worker, after the fork.  One thread each, which keeps the order; more of them would only take turns.
+    return cycle([ThreadPoolExecutor(1, thread_name_prefix="hashing") for _ in range(max(2, os.cpu_count() or 1))])

@@ -43,7 +43,7 @@ from registry.errors import (
 from registry.hashing import Begun, Running
 from registry.models import RepositoryRow, UploadRow
 from registry.repositories import ensure_repository
-from registry.storage.base import Storage
+from registry.storage.base import Block, Storage
 from trust.names import Digest, RepositoryName
 from trust.web.database import Database
 
@@ -66,7 +66,7 @@ class Upload:
 class Chunk:
     """What one request brings: the bytes, and where they begin and how many they are, if it said so."""
 
-    blocks: Iterable[bytes]
+    blocks: Iterable[Block]
     start: int | None = None
     length: int | None = None
 
@@ -211,7 +211,7 @@ class Uploads:
             raise TooManyUploadsError(f"{count} uploads are open; finish or cancel some before you begin another")
 
     def _write(self, claim: _Claim, chunk: Chunk, running: Running | None) -> int:
-        blocks: Iterable[bytes]
+        blocks: Iterable[Block]
         blocks = _measured(claim.renewed(chunk.blocks), chunk.length, self._max_bytes - claim.offset)
         if running is not None:
             blocks = running.follow(blocks)
@@ -259,7 +259,7 @@ class _Claim:
         self._clock = clock
         self._heard = clock()
 
-    def renewed(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
+    def renewed(self, blocks: Iterable[Block]) -> Iterator[Block]:
         """Hand `blocks` on, renewing the claim now and then."""
         for block in blocks:
             if self._clock() - self._heard > LEASE / 4:
@@ -293,7 +293,7 @@ class _Claim:
             return True
 
 
-def _measured(blocks: Iterable[bytes], announced: int | None, limit: int) -> Iterator[bytes]:
+def _measured(blocks: Iterable[Block], announced: int | None, limit: int) -> Iterator[Block]:
     count = 0
     for block in blocks:
         count += len(block)

@@ -17,7 +17,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Protocol, TypeAlias
+
+#: Some bytes on their way in.  What a `memoryview` shows may be other bytes soon.
+Block: TypeAlias = bytes | memoryview
 
 
 class Content(Protocol):
@@ -39,8 +42,10 @@ class Storage(Protocol):
     def start(self, upload: str) -> None:
         """Make an empty upload."""
 
-    def append(self, upload: str, offset: int, chunks: Iterable[bytes], *, fence: bool = False) -> int:
+    def append(self, upload: str, offset: int, chunks: Iterable[Block], *, fence: bool = False) -> int:
         """Write `chunks` from `offset` on and return where they end.
+
+        A chunk counts until the next one is asked for; whoever keeps it longer copies it.
 
         What an earlier, broken attempt left behind `offset` is cut off.  With `fence`, such an attempt may still be
         running somewhere; from now on it can do no harm.

@@ -31,9 +31,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from registry.errors import StorageError, StorageFullError, UploadUnknownError
+from registry.storage.base import Block
 
 #: Measured: 1 MiB moves twice as fast as 64 KiB, and more brings nothing.
 BLOCK = 1 << 20
+#: After so many bytes the system is told to begin with writing them to the disk, so that little is left to flush at
+#: the end.  (That is what `POSIX_FADV_DONTNEED` does with pages that are not on the disk yet; they stay in memory.)
+_WRITEBACK = 4 << 20
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -71,7 +75,7 @@ class FileStorage:
                 self.discard(upload)
                 raise
 
-    def append(self, upload: str, offset: int, chunks: Iterable[bytes], *, fence: bool = False) -> int:
+    def append(self, upload: str, offset: int, chunks: Iterable[Block], *, fence: bool = False) -> int:
         """Write `chunks` from `offset` on and return where they end."""
         path = self._upload(upload)
         if fence:
@@ -81,11 +85,14 @@ class FileStorage:
                 raise _unknown()
             file.truncate(offset)
             file.seek(offset)
-            end = offset
+            end = under_way = offset
             try:
                 for chunk in chunks:
                     _write(file.fileno(), chunk)
                     end += len(chunk)
+                    if end - under_way >= _WRITEBACK:
+                        os.posix_fadvise(file.fileno(), under_way, end - under_way, os.POSIX_FADV_DONTNEED)
+                        under_way = end
                 os.fsync(file.fileno())
             except OSError:
                 with suppress(OSError):  # what does not count takes no room
@@ -234,7 +241,7 @@ class FileSlice:
         self._file.close()
 
 
-def _write(descriptor: int, data: bytes) -> None:
+def _write(descriptor: int, data: Block) -> None:
     view = memoryview(data)
     while view:  # an unbuffered write may take less than all
         view = view[os.write(descriptor, view) :]

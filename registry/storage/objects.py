@@ -33,6 +33,7 @@ from obstore.exceptions import BaseError
 from obstore.store import HTTPStore, LocalStore, MemoryStore, ObjectStore
 
 from registry.errors import StorageError, UploadUnknownError
+from registry.storage.base import Block
 
 #: Sent in one piece, several at once: what an upload costs in memory is their product.  With at most 10,000 pieces
 #: for an object, one request may bring 160 GB.
@@ -79,7 +80,7 @@ class ObjectStorage:
         with _answering():
             self._begin(upload, _Generation(0, 0, None))
 
-    def append(self, upload: str, offset: int, chunks: Iterable[bytes], *, fence: bool = False) -> int:
+    def append(self, upload: str, offset: int, chunks: Iterable[Block], *, fence: bool = False) -> int:
         """Write `chunks` from `offset` on and return where they end; every writer fences those before it."""
         with _answering():
             generations = self._generations(upload)
@@ -256,8 +257,8 @@ class ObjectSlice:
 class _Counted:
     """Chunks that can be asked whether there are any, and, once they were read, how long they were."""
 
-    def __init__(self, chunks: Iterable[bytes]) -> None:
-        self._chunks = (chunk for chunk in chunks if chunk)
+    def __init__(self, chunks: Iterable[Block]) -> None:
+        self._chunks = (bytes(chunk) for chunk in chunks if chunk)
         self._first = next(self._chunks, b"")
         self.size = 0
 

@@ -29,6 +29,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from registry.errors import UploadUnknownError
+from registry.storage.base import Block
 from registry.storage.swiftcontainer import BLOCK, Container, SwiftSlice, answering
 
 #: What a request brings is cut into segments of so many bytes.
@@ -90,7 +91,7 @@ class SwiftStorage:
         with answering():
             self._begin(upload, _Generation(0, "", ()))
 
-    def append(self, upload: str, offset: int, chunks: Iterable[bytes], *, fence: bool = False) -> int:
+    def append(self, upload: str, offset: int, chunks: Iterable[Block], *, fence: bool = False) -> int:
         """Write `chunks` from `offset` on and return where they end; every writer fences those before it."""
         with answering():
             last = self._last(upload)
@@ -240,8 +241,8 @@ class SwiftStorage:
 class _Stream:
     """Chunks that can be asked whether any are left, and taken in parts of some length."""
 
-    def __init__(self, chunks: Iterable[bytes]) -> None:
-        self._chunks = (chunk for chunk in chunks if chunk)
+    def __init__(self, chunks: Iterable[Block]) -> None:
+        self._chunks = (bytes(chunk) for chunk in chunks if chunk)
         self._rest = next(self._chunks, b"")
 
     @property

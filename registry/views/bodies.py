@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 from flask import request
 
 from registry.errors import SizeInvalidError, TooLargeError, UploadInvalidError
+from registry.hashing import BEHIND
 from registry.uploads import Chunk
 
 #: Measured: 1 MiB moves twice as fast as 64 KiB, and more brings nothing.
@@ -25,17 +26,25 @@ _DRAINED = 16 << 20
 _CONTENT_RANGE = re.compile(r"(?:bytes )?([0-9]{1,18})-([0-9]{1,18})(?:/(?:\*|[0-9]{1,18}))?")
 
 
-def blocks() -> Iterator[bytes]:
+def blocks() -> Iterator[memoryview]:
     """The current request's body.
+
+    A block stays as it is while `BEHIND` more are asked for; then its memory is used again.
 
     Raises:
         UploadInvalidError: the body broke off or is not well-formed.
         SizeInvalidError: it is shorter than announced.
     """
     count, announced = 0, request.content_length
-    while block := _read(BLOCK):
-        count += len(block)
-        yield block
+    size = BLOCK if announced is None else min(BLOCK, announced)
+    turns: list[memoryview] = []
+    while True:
+        turns.append(memoryview(bytearray(size)) if len(turns) <= BEHIND else turns.pop(0))
+        filled = _fill(turns[-1])
+        count += filled
+        if not filled:
+            break
+        yield turns[-1][:filled]
     if announced is not None and count < announced:
         raise SizeInvalidError(f"{announced} bytes were announced, {count} came")
 
@@ -87,8 +96,25 @@ def drain() -> None:
             room -= len(block)
 
 
+def _fill(buffer: memoryview) -> int:
+    """Read into `buffer`; 0 only at the end."""
+    readinto = getattr(request.stream, "readinto", None)
+    if readinto is None:  # HTTP/2, or no body at all
+        block = _read(len(buffer))
+        buffer[: len(block)] = block
+        return len(block)
+    with _answering():
+        return int(readinto(buffer))
+
+
 def _read(size: int) -> bytes:
-    try:
+    with _answering():
         return request.stream.read(size)
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    try:
+        yield
     except Exception as error:  # whatever the server's parser raises: the client is wrong, or gone
         raise UploadInvalidError("the request's body broke off or is not well-formed") from error

@@ -130,6 +130,20 @@ def test_bytes_come_back_as_they_went_in(storage: Storage) -> None:
     assert read(storage, sha256, 0, len(DATA)) == DATA
 
 
+def test_a_chunk_s_memory_may_be_used_for_the_next_one(storage: Storage) -> None:
+    data = os.urandom(10_000)
+
+    def chunks() -> Iterator[memoryview]:
+        buffer = bytearray(500)
+        for start in range(0, len(data), 500):
+            buffer[:] = data[start : start + 500]
+            yield memoryview(buffer)
+
+    upload = begin(storage)
+    assert storage.append(upload, 0, chunks()) == len(data)
+    assert uploaded(storage, upload) == data
+
+
 def test_empty_content_is_content(storage: Storage) -> None:
     sha256 = commit(storage, b"")
     assert storage.size(sha256) == 0

@@ -6,9 +6,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from flask import Flask
 
 from pushes import digest_of
 from registry import migrations
@@ -21,8 +23,10 @@ from registry.errors import (
     UploadBusyError,
     UploadUnknownError,
 )
+from registry.hashing import BEHIND, Running
 from registry.storage.file import FileStorage
 from registry.uploads import LEASE, Chunk, Upload, Uploads
+from registry.views.bodies import BLOCK, blocks
 from trust.names import Digest, RepositoryName
 from trust.web.database import Database
 from trust.web.migrations import upgrade
@@ -88,6 +92,14 @@ def test_chunks_become_a_blob_of_the_repository_alone(world: World) -> None:
     assert (blob.size, blob.sha512) == (18, None)
     assert world.read(digest_of(b"one two three four")) == b"one two three four"
     assert world.read(digest_of(b"one two three four"), OTHER) is None
+
+
+def test_what_is_hashed_is_what_came_although_its_memory_is_soon_used_again() -> None:
+    body = b"".join(sha256(bytes([number])).digest() * (BLOCK // 32) for number in range(4 * BEHIND)) + b"the end"
+    running = Running({"sha256"})
+    with Flask("test").test_request_context("/", method="PUT", data=body):
+        length = sum(map(len, running.follow(blocks())))  # which nobody stores: hashing is behind all the time
+    assert (length, running.hexdigests()) == (len(body), {"sha256": sha256(body).hexdigest()})
 
 
 def test_any_process_can_finish_what_another_began(world: World) -> None:

@@ -34,6 +34,7 @@ from gunicorn.workers.gthread import ThreadWorker
 from trust.deadline import Limit
 from trust.web.ahead import Ahead
 from trust.web.app import JSON_TYPE, envelope
+from trust.web.bodies import straighten
 from trust.web.lane import Lane
 from trust.web.verbosity import listen_in_worker
 
@@ -157,6 +158,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     def handle_request(self, req: Any, conn: Any) -> Any:
         """See gunicorn; the headers are there."""
         conn.limit.lift()
+        straighten(req)
         return super().handle_request(req, conn)
 
     def handle_http2(self, conn: Any) -> Any:
