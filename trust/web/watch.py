@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from functools import partial
 from typing import Any, cast
 
 from sqlalchemy import Engine, PoolProxiedConnection, Select
@@ -26,6 +27,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from trust.errors import UnavailableError
 from trust.web import tracing
+from trust.web.waves import Waves
 
 Look = tuple[Any, ...]
 
@@ -75,19 +77,6 @@ class _Line:
         self._cursor = connection.cursor()
 
 
-class _Round:
-    """What is asked at once.
-
-    Attributes:
-        answers: by values, the rows, or why there are none.
-        is_over: whether they are there.
-    """
-
-    def __init__(self) -> None:
-        self.answers: dict[tuple[Any, ...], list[Look] | UnavailableError | None] = {}
-        self.is_over = False
-
-
 class Lookup:
     """A statement with values, and whoever asks for its rows.
 
@@ -106,9 +95,8 @@ class Lookup:
             compiled = statement.compile(dialect=engine.dialect)
             self._statement, self._is_positional = str(compiled), compiled.positional
             self._names = tuple(compiled.positiontup or () if compiled.positional else compiled.params)
-        self._turn = threading.Condition(threading.Lock())
-        self._is_asking = False
-        self._next = _Round()
+        self._waves = Waves[list[Look]]()
+        self._turn = threading.Lock()
 
     def rows(self, **values: str) -> list[Look]:
         """The rows as they are now.
@@ -119,43 +107,18 @@ class Lookup:
         Raises:
             UnavailableError: the database does not answer.
         """
-        tracing.takes_time()
         wanted = tuple(values[name] for name in self._names)
-        with self._turn:
-            # A question that is under way may have been asked before something that the caller knows of.
-            mine = self._next
-            mine.answers[wanted] = None
-            while self._is_asking and not mine.is_over:
-                self._turn.wait()
-            leads = not mine.is_over
-            if leads:
-                self._is_asking, self._next = True, _Round()
-        if leads:
-            try:
-                for each in mine.answers:
-                    mine.answers[each] = self._ask(each)
-            finally:
-                with self._turn:
-                    self._is_asking, mine.is_over = False, True
-                    self._turn.notify_all()
-        answer = mine.answers[wanted]
-        if isinstance(answer, list):
-            return answer
-        raise answer or UnavailableError("the database was not asked")
+        return self._waves.ask(wanted, partial(self._ask, wanted))
 
     def close(self) -> None:
         """Close the connection; the next question opens another."""
         with self._turn:
-            while self._is_asking:
-                self._turn.wait()
             self._line.drop()
 
-    def _ask(self, values: tuple[Any, ...]) -> list[Look] | UnavailableError:
+    def _ask(self, values: tuple[Any, ...]) -> list[Look]:
         given = values if self._is_positional or not values else dict(zip(self._names, values, strict=True))
-        try:
+        with self._turn:
             return self._line.ask(self._statement, given)
-        except UnavailableError as error:
-            return error
 
 
 class Watch:
