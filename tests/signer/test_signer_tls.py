@@ -9,6 +9,7 @@ import ssl
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ import pytest
 from signerprocess import SignerProcess, Tls, payload
 from trust.errors import DeniedError, InvalidError, SettingsError, UnavailableError
 from trust.names import TIMESTAMP, Gun
-from trust.remotekeys import RemoteKeyStore
+from trust.remotekeys import SIGN_PATH, RemoteKeyStore, SignRequest, decode_signature
 
 _GUN = Gun("localhost:5000/library/app")
 
@@ -130,6 +131,19 @@ def test_one_connection_carries_many_requests(signer: SignerProcess) -> None:
         assert (response.status, response.read()) == (200, b"{}")
         assert connection.sock is first
     connection.close()
+
+
+def test_a_request_of_unknown_length_is_signed_as_any_other(signer: SignerProcess) -> None:
+    gun, data = Gun("localhost:5000/library/chunked"), payload(TIMESTAMP)
+    key = signer.open_store().create(gun, TIMESTAMP, "ecdsa")
+    body = SignRequest(gun, TIMESTAMP, key.keyid, data).encode()
+    context = signer.client_context(signer.client)
+    with closing(http.client.HTTPSConnection("localhost", signer.port, timeout=10, context=context)) as connection:
+        for content in (iter([body[:50], body[50:]]), body):
+            connection.request("POST", SIGN_PATH, content)
+            response = connection.getresponse()
+            assert response.status == 200
+            key.verify_signature(decode_signature(response.read()), data)
 
 
 def test_many_threads_share_the_store(signer: SignerProcess) -> None:
