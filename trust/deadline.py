@@ -26,9 +26,6 @@ from typing import Any, Self
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-#: Bytes of a body that is sent in one piece with its headers: whoever gets it wakes up once.
-_TOGETHER = 2**16
-
 _here = threading.local()
 
 
@@ -165,8 +162,6 @@ def _watch_here(line: socket.socket | None) -> None:
 
 
 class _Connection(HTTPConnection):
-    _gathered: bytearray | None = None
-
     def _new_conn(self) -> socket.socket:
         line = super()._new_conn()
         try:
@@ -176,23 +171,9 @@ class _Connection(HTTPConnection):
             raise
         return line
 
-    def request(self, method: str, url: str, body: Any = None, *arguments: Any, **options: Any) -> None:
+    def request(self, *arguments: Any, **options: Any) -> None:
         _watch_here(self.sock)
-        if not isinstance(body, bytes) or len(body) > _TOGETHER:
-            super().request(method, url, body, *arguments, **options)
-            return
-        self._gathered = bytearray()
-        try:
-            super().request(method, url, body, *arguments, **options)
-        finally:
-            gathered, self._gathered = self._gathered, None
-        super().send(gathered)
-
-    def send(self, data: Any) -> None:
-        if self._gathered is None:
-            super().send(data)
-        else:
-            self._gathered += data
+        super().request(*arguments, **options)
 
 
 class _SecureConnection(_Connection, HTTPSConnection):
