@@ -148,9 +148,14 @@ def enforcement(exits: ExitStack, folder: Path, server: Server, scale: Scale) ->
             f"the first GET of a manifest after a publish, {called}", "s", None,
             partial(_first_pull, on, notary, collection), less_is_better=True,
         )  # fmt: skip
-        yield Case(
-            f"GET a manifest by tag, {called}", "/s", None, partial(on.manifest, "1", scale.seconds)
-        )  # fmt: skip
+        yield Case(f"GET a manifest by tag, {called}", "/s", None, partial(_again, on, scale))
+
+
+def _again(registry: Registry, scale: Scale) -> float:
+    """Pulls when every worker has verified what there is."""
+    for _ in range(2):
+        registry.manifest("1", 0)
+    return registry.manifest("1", scale.seconds)
 
 
 def _first_pull(registry: Registry, notary: Notary, collection: Collection) -> float:
