@@ -83,6 +83,7 @@ def test_what_was_revoked_is_never_served_again_however_many_pull(tmp_path: Path
             time.sleep(0.05)
             revocations.end()
             world.publish(APP, {"1": first})
+            time.sleep(0.05)  # to be pulled
 
     with ThreadPoolExecutor(THREADS + 1) as pool:
         pulls = [pool.submit(pull, number) for number in range(THREADS)]
