@@ -41,6 +41,11 @@ LOCK = (
     .with_for_update()
 )
 
+_ONE = select(*COLUMNS).where(FILES.c.gun == bindparam("gun"), FILES.c.role == bindparam("role")).limit(1)
+#: One file by its hash, and one by its version: `gun`, `role`, and `sha256` or `version`.
+BY_CHECKSUM = _ONE.where(FILES.c.sha256 == bindparam("sha256"))
+BY_VERSION = _ONE.where(FILES.c.version == bindparam("version"))
+
 
 @lru_cache(maxsize=64)
 def highest_of(count: int) -> Select[*tuple[Any, ...]]:

@@ -8,17 +8,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sqlalchemy import Executable
 from werkzeug.http import http_date, parse_etags, quote_etag
 
 from server.errors import MetadataNotFoundError
+from server.queries import BY_CHECKSUM, BY_VERSION
 from server.serve import Current
 from server.settings import Settings
 from server.shelf import Kept, Shelf
-from server.store import Store, StoredFile
+from server.store import StoredFile, first_file
 from trust.errors import InvalidError
 from trust.names import Gun, RoleName
 from trust.tokens import Access
@@ -91,7 +93,7 @@ class Reads:
         role = role_in(path)
         found, checksum = None, path["checksum"]
         if _SHA256.fullmatch(checksum):
-            found = self._stored((gun, role, checksum), lambda store: store.by_checksum(gun, role, checksum))
+            found = self._stored(gun, role, BY_CHECKSUM, sha256=checksum)
         return Found(found, self._lasting)
 
     def by_version(self, gun: Gun, path: dict[str, str]) -> Found:
@@ -99,20 +101,19 @@ class Reads:
         role = role_in(path)
         found = None
         if len(path["version"]) <= 20 and (version := int(path["version"])) <= _MAX_INT32:
-            found = self._stored((gun, role, version), lambda store: store.by_version(gun, role, version))
+            found = self._stored(gun, role, BY_VERSION, version=version)
         return Found(found, self._lasting)
 
     def current(self, gun: Gun, path: dict[str, str]) -> Found:
         """<role>.json: what is current."""
         return Found(self._current.get(gun, role_in(path)), self._passing)
 
-    def _stored(self, key: Hashable, find: Callable[[Store], StoredFile | None]) -> StoredFile | None:
+    def _stored(self, gun: Gun, role: RoleName, statement: Executable, **value: str | int) -> StoredFile | None:
         def read() -> Kept | None:
-            with self._database.read() as session:
-                found = find(Store(session))
+            found = first_file(self._database.ask(statement, {"gun": gun, "role": role, **value}))
             return None if found is None else Kept(found)
 
-        return self._shelf.get(key, read)
+        return self._shelf.get((gun, role, *value.values()), read)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,19 +17,19 @@ it is kept.  Before that, writers of one collection queue up at its current time
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, insert, select
+from sqlalchemy import delete, insert, select
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 from tuf.api.metadata import MetaFile
 
 from server.errors import LostRaceError, VersionError
 from server.models import DELETION, UPDATE, ChangeCategoryRow, ChangeRow, TufFileRow
-from server.queries import CHANGES, COLUMNS, FILES, LOCK, highest_of, newest_of
+from server.queries import BY_CHECKSUM, BY_VERSION, CHANGES, FILES, LOCK, highest_of, newest_of
 from trust.metadata import parse_snapshot, parse_timestamp
 from trust.names import ROOT, SNAPSHOT, TIMESTAMP, Gun, RoleName
 from trust.web.database import is_broken_off
@@ -155,11 +155,11 @@ class Store:
 
     def by_checksum(self, gun: Gun, role: RoleName, sha256: str) -> StoredFile | None:
         """The file of that role with that hash, in lower-case hex."""
-        return self._one(TufFileRow.sha256 == sha256, _is(gun, role))
+        return first_file(ask(self._session, BY_CHECKSUM, {"gun": gun, "role": role, "sha256": sha256}))
 
     def by_version(self, gun: Gun, role: RoleName, version: int) -> StoredFile | None:
         """That version of that role, current or not."""
-        return self._one(_is(gun, role), TufFileRow.version == version)
+        return first_file(ask(self._session, BY_VERSION, {"gun": gun, "role": role, "version": version}))
 
     def newest(self, gun: Gun, roles: Iterable[RoleName]) -> dict[RoleName, int]:
         """The highest stored version of each role; 0 where there is none."""
@@ -298,11 +298,9 @@ class Store:
         if wanted is None:
             return None
         found = latest.get(role)
-        return found if found and found.sha256 == wanted else self.by_checksum(gun, role, wanted)
-
-    def _one(self, *conditions: ColumnElement[bool]) -> StoredFile | None:
-        row = self._session.execute(select(*COLUMNS).where(*conditions).limit(1)).first()
-        return None if row is None else _file(row)
+        if found and found.sha256 == wanted:
+            return found
+        return self.by_checksum(gun, role, wanted)
 
     def _lock(self, gun: Gun) -> None:
         """Wait for other writers of the collection, at the row of its current timestamp.
@@ -316,8 +314,9 @@ class Store:
         add(self._session, CHANGES, [change])
 
 
-def _is(gun: Gun, role: RoleName) -> ColumnElement[bool]:
-    return (TufFileRow.gun == gun) & (TufFileRow.role == role)
+def first_file(rows: Sequence[Any]) -> StoredFile | None:
+    """The file that `BY_CHECKSUM` or `BY_VERSION` gave, if there is one."""
+    return _file(rows[0]) if rows else None
 
 
 def _order(item: tuple[RoleName, object]) -> tuple[int, str]:

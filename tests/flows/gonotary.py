@@ -91,6 +91,10 @@ class _Pair:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for process in self._running:
+            if error is not None and process.poll() is not None:
+                error.add_note(f"process {process.pid} had ended ({process.returncode})")
+                for log in self.folder.glob("*.log"):
+                    error.add_note(f"{log.name}: {log.read_text()[-3000:]}")
             process.terminate()
         for process in self._running:
             try:
