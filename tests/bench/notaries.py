@@ -31,6 +31,9 @@ from trust.remotekeys import SIGN_PATH, SignRequest
 
 _NAMES = count(1)
 
+#: How often a service may end by itself in one turn.
+_REVIVALS = 10
+
 
 class Notary:
     """A running notary server of one maker.
@@ -191,8 +194,29 @@ def _named(collection: Collection, file: str) -> str:
 
 
 def _publishing(notary: Notary, targets: int, times: int, clients: int) -> Callable[[], float]:
-    """So many publishes by so many clients, each into a collection of its own."""
-    return _publishing_into(notary, [notary.collection(targets) for _ in range(clients)], times)
+    """So many publishes by so many clients, each into a collection of its own.
+
+    Several clients sometimes end the original's process ("concurrent map writes" in its cache of files); then it is
+    started again, and its turn begins anew.
+    """
+
+    def made() -> list[Collection]:
+        return [notary.collection(targets) for _ in range(clients)]
+
+    collections = made()
+
+    def work() -> float:
+        nonlocal collections
+        for _ in range(_REVIVALS):
+            try:
+                return _publishing_into(notary, collections, times)()
+            except ConnectionError:
+                if not notary.pair.revive():
+                    raise
+                collections = made()
+        raise AssertionError("a service ends again and again")
+
+    return work
 
 
 def _publishing_into(notary: Notary, collections: Sequence[Collection], times: int) -> Callable[[], float]:

@@ -65,6 +65,7 @@ class _Pair:
         self.place = place
         self.databases = databases or {}
         self._running: list[subprocess.Popen[bytes]] = []
+        self._started: list[tuple[list[str | Path], int, Mapping[str, str]]] = []
 
     @property
     def pids(self) -> list[int]:
@@ -77,8 +78,17 @@ class _Pair:
         with path.open("ab") as log:
             process = subprocess.Popen(command, env=kept | LEAN | dict(environment), stdout=log, stderr=log)
         self._running.append(process)
+        self._started.append((command, port, environment))
         wait_until(lambda: listens(port) or process.poll() is not None, f"{command[0]} listens", 30)
         assert process.poll() is None, path.read_text()[-3000:]
+
+    def revive(self) -> bool:
+        """Start again what has ended by itself; whether anything had."""
+        ended = [place for place, process in enumerate(self._running) if process.poll() is not None]
+        for place in ended:
+            self._start(*self._started[place])
+            self._running[place], self._started[place] = self._running.pop(), self._started.pop()
+        return bool(ended)
 
     def _begin(self) -> None:
         raise NotImplementedError
