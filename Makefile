@@ -35,7 +35,7 @@ fuzz: $(VENV)/.test ## Fuzz the parsers for an hour; SECONDS_EACH=60 is shorter
 	done
 
 .PHONY: bench
-bench: $(VENV)/.test clients ## Measure beside the Go peers, and write docs/reference/benchmarks.md; half an hour
+bench: $(VENV)/.test clients ## Measure beside the Go peers, and write docs/reference/benchmarks.md; an hour
 	@exec $(BIN)/python tests/bench/run.py $(ARGS)
 
 .PHONY: lint
