@@ -242,7 +242,11 @@ class Lane:
                 environ["REMOTE_ADDR"] = conn.client[0] if isinstance(conn.client, tuple) else ""
                 asked.append(_Request(conn, data, environ))
         if asked:
-            row = self._ahead.look()
+            row = None
+            try:
+                row = self._ahead.look()
+            except Exception:  # what was read must not be lost; the others meet it, too
+                _log.exception("the lane cannot look")
             for each in asked:
                 each.row = row
                 self._try(each)
