@@ -212,8 +212,7 @@ class Lane:
                 if (now := time.monotonic()) - swept >= 1:
                     swept = now
                     for conn in [each for each in list(self._conns.values()) if each.timeout < now]:
-                        self._drop(conn)
-                        self._lost(conn)
+                        self._lose(conn)
             except Exception:  # the thread is needed
                 _log.exception("a turn of the lane failed")
         with self._lock:
@@ -270,8 +269,7 @@ class Lane:
                 self._answer(asked.conn, asked.environ["REQUEST_METHOD"] == "HEAD", answer)
             except Exception:  # the others wait for their answers
                 _log.exception("an answer cannot be sent")
-                self._drop(asked.conn)
-                self._lost(asked.conn)
+                self._lose(asked.conn)
 
     def _ask(self, wanted: AwaitsError) -> None:
         """Ask another service; in another thread."""
@@ -312,8 +310,7 @@ class Lane:
             data = b""
         if data:
             return data
-        self._drop(conn)
-        self._lost(conn)
+        self._lose(conn)
         return None
 
     def _answer(self, conn: Any, is_head: bool, answer: Answer) -> None:
@@ -324,8 +321,7 @@ class Lane:
         except _WAITS:
             pass
         except OSError:
-            self._drop(conn)
-            self._lost(conn)
+            self._lose(conn)
             return
         conn.penalty = 0
         if rest:
@@ -348,6 +344,10 @@ class Lane:
         if number not in self._conns:
             self._conns[number] = conn
             self._poll.register(number, select.EPOLLIN)
+
+    def _lose(self, conn: Any) -> None:
+        self._drop(conn)
+        self._lost(conn)
 
     def _drop(self, conn: Any) -> None:
         with self._lock:
